@@ -1,0 +1,93 @@
+# Everything a person or CI runs. Python 3.11 or later and make are enough for every target here.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+CODE := services/api tests
+export BACKEND_PORT ?= 8000
+
+##@ Use
+.PHONY: help
+help: ## List these targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: .venv/.runtime ## Serve Parley here: SQLite in var/, no Docker (BACKEND_PORT=8000)
+	@$(BIN)/parley migrate
+	@exec $(BIN)/parley serve
+
+.PHONY: migrate
+migrate: .venv/.runtime ## Bring the database of DATABASE_URL to the newest schema
+	@$(BIN)/parley migrate
+
+##@ Develop
+.PHONY: test
+test: .venv/.dev ## Run every test, with coverage; starts the servers it needs
+	$(BIN)/pytest -n 2 --cov --cov-report=term
+
+.PHONY: check
+check: .venv/.dev ## Everything read-only that must hold: format, lint, types, floors, locks
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	@$(MAKE) --no-print-directory lock-check
+
+.PHONY: fix
+fix: .venv/.dev ## Format, and mend what a linter can mend
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+.PHONY: revision
+revision: .venv/.dev ## Draft a migration from the models: make revision m="what changes"
+	@test -n "$(m)" || { echo 'Say what changes: make revision m="add a column"' >&2; exit 2; }
+	@$(BIN)/parley migrate
+	@$(BIN)/alembic --config services/api/alembic.ini revision --autogenerate --message "$(m)"
+
+.PHONY: openapi
+openapi: .venv/.dev ## Write docs/openapi.json, the API as clients see it
+	@$(BIN)/python -m tests.openapi_snapshot
+
+.PHONY: lock
+lock: .venv/.python ## Resolve the newest dependencies into the three lock files
+	@echo 'uv>=0.13,<0.14' | $(COMPILE) --upgrade - --output-file requirements-uv.txt
+	@$(COMPILE) --upgrade services/api/pyproject.toml --output-file services/api/requirements.txt
+	@$(COMPILE) --upgrade services/api/pyproject.toml --group pyproject.toml:dev \
+		--constraints services/api/requirements.txt --output-file requirements-dev.txt
+
+.PHONY: lock-check
+lock-check: .venv/.dev
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	cp services/api/requirements.txt "$$work/requirements.txt"; cp requirements-dev.txt "$$work/dev.txt"; \
+	$(COMPILE) services/api/pyproject.toml --output-file "$$work/requirements.txt"; \
+	$(COMPILE) services/api/pyproject.toml --group pyproject.toml:dev \
+		--constraints "$$work/requirements.txt" --output-file "$$work/dev.txt"; \
+	diff services/api/requirements.txt "$$work/requirements.txt" && diff requirements-dev.txt "$$work/dev.txt" \
+		|| { echo 'The locks do not fit pyproject.toml: run make lock' >&2; exit 1; }
+
+# The environment. A stamp says what .venv holds: `run` needs less than `test`, and neither removes what the other put there.
+.venv/.python: requirements-uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Parley needs Python 3.11 or later: make PYTHON=/path/to/python3.13 ...' >&2; exit 1; }
+	@echo 'Making .venv (once, about half a minute) ...'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.txt
+	@touch $@
+
+.venv/.runtime: .venv/.python services/api/requirements.txt services/api/pyproject.toml
+	@echo 'Installing Parley ...'
+	@$(INSTALL) --require-hashes --requirement services/api/requirements.txt
+	@$(INSTALL) --no-deps --editable services/api
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.txt
+	@echo 'Installing the development tools ...'
+	@$(INSTALL) --require-hashes --requirement requirements-dev.txt
+	@touch $@

@@ -1,0 +1,152 @@
+"""
+Runs migrations over the async engine, one process at a time.
+
+Where: the caller's `config.attributes["url"]`, else the settings' (DATABASE_MIGRATION_URL, then
+DATABASE_URL). `models` lists every row in its `__all__`, so that no import here looks unused.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import MigrationScript
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from sqlalchemy import Connection, Dialect, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from parley.core.database import create_engine, engine_url
+from parley.core.settings import load_settings
+from parley.models import Base, UtcDateTime
+
+# "parley" in ASCII: a number that no other program is likely to lock in this database.
+LOCK = 0x7061726C6579
+# For waiting on another process that migrates; each migration sets limits of its own.
+TIMEOUT_SECONDS = 600
+
+# Whoever else may write to the version table could tell the API that the schema is another.
+KEEP_VERSION_TABLE = """
+DO $$
+DECLARE
+  reader name;
+BEGIN
+  FOR reader IN
+    SELECT DISTINCT grantee FROM information_schema.role_table_grants
+    WHERE table_schema = current_schema() AND table_name = 'alembic_version'
+      AND grantee NOT IN (current_user, 'PUBLIC')
+  LOOP
+    EXECUTE format('REVOKE ALL ON alembic_version FROM %I', reader);
+    EXECUTE format('GRANT SELECT ON alembic_version TO %I', reader);
+  END LOOP;
+END $$
+"""
+
+
+def number_revision(
+    migration: MigrationContext, _: object, directives: list[MigrationScript]
+) -> None:
+    """Four digits counting up, so that a greater revision is known to be a later one."""
+    newest = max(migration.script.get_heads(), default="0") if migration.script else "0"
+    for script in directives:
+        script.rev_id = f"{int(newest) + 1:04}"
+
+
+def render_type(kind: str, item: object, _: AutogenContext) -> str | bool:
+    """A migration must not change when our code does: it names plain SQLAlchemy types only."""
+    return (
+        "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+    )
+
+
+def say_step(step: MigrationInfo, **_: object) -> None:
+    verb = "Applied" if step.is_upgrade else "Undid"
+    revision = step.up_revision
+    context.config.print_stdout("%s %s: %s", verb, revision.revision, revision.doc)
+
+
+def configure(dialect: Dialect, **options: object) -> None:
+    sqlite = dialect.name == "sqlite"
+    context.configure(
+        target_metadata=Base.metadata,
+        transactional_ddl=True,
+        # SQLite's one transaction is also its lock; PostgreSQL's lock is a connection of its own.
+        transaction_per_migration=not sqlite,
+        render_as_batch=sqlite,
+        render_item=render_type,
+        process_revision_directives=number_revision,
+        **options,
+    )
+
+
+def migrate(connection: Connection) -> None:
+    configure(connection.dialect, connection=connection, on_version_apply=say_step)
+    with context.begin_transaction():
+        context.run_migrations()
+        if connection.dialect.name == "sqlite":
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            if broken:
+                msg = f"{len(broken)} rows refer to rows that are not there; nothing was changed."
+                raise RuntimeError(msg)
+
+
+@asynccontextmanager
+async def one_at_a_time(engine: AsyncEngine) -> AsyncGenerator[None]:
+    """
+    Hold the advisory lock on a connection that is in no transaction.
+
+    One held inside the migration's would open the transaction that `autocommit_block` must not
+    be in.
+    """
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        try:
+            yield
+        finally:
+            await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+
+
+async def migrate_postgresql(engine: AsyncEngine) -> None:
+    async with one_at_a_time(engine), engine.connect() as connection:
+        await connection.run_sync(migrate)
+        await connection.execute(text(KEEP_VERSION_TABLE))
+        await connection.commit()
+
+
+async def migrate_sqlite(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def leave_children_alone(connection: object, _: object) -> None:
+        # With it on, a batch change's DROP TABLE would cascade and silently empty the children.
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=OFF")
+        cursor.close()
+
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+
+
+async def run(url: str) -> None:
+    engine = create_engine(url, timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        if engine.dialect.name == "postgresql":
+            await migrate_postgresql(engine)
+        else:
+            await migrate_sqlite(engine)
+    finally:
+        await engine.dispose()
+
+
+def target_url() -> str:
+    if url := context.config.attributes.get("url"):
+        return url
+    return load_settings().migration_url
+
+
+if context.is_offline_mode():
+    dialect = engine_url(target_url()).get_dialect()()
+    configure(dialect, dialect_name=dialect.name, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    asyncio.run(run(target_url()))

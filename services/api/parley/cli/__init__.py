@@ -1,0 +1,5 @@
+"""`parley`: an operator's commands. Each imports what it needs when it runs, and no sooner."""
+
+from parley.cli.commands import app
+
+__all__ = ["app"]

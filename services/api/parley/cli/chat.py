@@ -1,0 +1,146 @@
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import httpx2
+import typer
+
+CONNECT_SECONDS = 5.0
+# Parley sends a comment every 15 s while a reply is on its way.
+SILENCE_SECONDS = 60.0
+
+
+class Refused(Exception):
+    """Parley did not do it; the message says why."""
+
+
+class Terminal:
+    """A conversation over HTTP, as any other client has it."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._http = httpx2.Client(
+            base_url=f"{base_url}/api/v1",
+            timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+        )
+        self._conversation_id: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def open_session(self, email: str | None) -> None:
+        """
+        Log in, or open an account.
+
+        Raises:
+            Refused: neither.
+        """
+        email = email or typer.prompt("E-mail")
+        password = typer.prompt("Password", hide_input=True)
+        credentials = {"email": email, "password": password}
+        try:
+            session = self._send("POST", "/auth/login", json=credentials)
+        except Refused as refused:
+            if not typer.confirm(f"{refused} Open one with it?"):
+                raise
+            session = self._send("POST", "/auth/register", json=credentials)
+        self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
+
+    def talk(self, conversation: UUID | None, *, last: bool) -> None:
+        """Until the input ends or says `/quit`; `/new` starts another conversation."""
+        if last:
+            newest = self._send("GET", "/conversations", params={"limit": 1})["items"]
+            conversation = newest[0]["id"] if newest else None
+        if conversation is not None:
+            self._show(str(conversation))
+        typer.echo("Type a message; /new starts another conversation, /quit ends.")
+        while (message := self._next_message()) is not None:
+            if message == "/new":
+                self._conversation_id = None
+            elif message:
+                self._say(message)
+
+    def _show(self, conversation_id: str) -> None:
+        detail = self._send("GET", f"/conversations/{conversation_id}")
+        self._conversation_id = conversation_id
+        typer.echo(f"{detail['title']}\n")
+        for message in detail["messages"]:
+            mark = "> " if message["role"] == "user" else ""
+            typer.echo(f"{mark}{message['content']}")
+
+    def _next_message(self) -> str | None:
+        try:
+            message = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            typer.echo()
+            return None
+        return None if message == "/quit" else message
+
+    def _say(self, message: str) -> None:
+        body = {"message": message, "conversation_id": self._conversation_id, "stream": True}
+        try:
+            with self._http.stream("POST", "/me/chat", json=body) as response:
+                if response.is_error:
+                    response.read()
+                    typer.echo(_reason(response), err=True)
+                    return
+                for event, data in _events(response.iter_lines()):
+                    self._on_event(event, data)
+        except httpx2.HTTPError as error:
+            typer.echo(
+                f"\nThe connection broke: {error}. The turn may have been recorded.", err=True
+            )
+
+    def _on_event(self, event: str, data: dict[str, Any]) -> None:
+        match event:
+            case "turn":
+                self._conversation_id = data["conversation_id"]
+            case "delta":
+                typer.echo(data["text"], nl=False)
+            case "done":
+                typer.echo("\n")
+            case "error":
+                typer.echo(f"\n{data['title']}. {data['detail']}\n", err=True)
+            case _:
+                pass
+
+    def _send(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **content)
+        except httpx2.HTTPError as error:
+            msg = f"Nothing answers at {self._base_url}: is Parley running? (`make run`)"
+            raise Refused(msg) from error
+        if response.is_error:
+            raise Refused(_reason(response))
+        return response.json()
+
+
+def _reason(response: httpx2.Response) -> str:
+    try:
+        problem = response.json()
+        faults = [
+            f"{fault['location'][-1]}: {fault['message']}." for fault in problem.get("errors", [])
+        ]
+        return " ".join([f"{problem['title']}.", problem["detail"], *faults])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {response.status_code}: is this Parley?"
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    event = ""
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "event":
+            event = value
+        elif name == "data":
+            yield event, json.loads(value)

@@ -1,0 +1,68 @@
+from time import perf_counter
+from typing import NamedTuple
+
+from parley.core.database import engine_url
+from parley.core.errors import Unavailable
+from parley.core.settings import InvalidSettings, Settings, load_settings
+from parley.crud.ports import SCHEMA_REVISION, Store
+from parley.crud.redis.connection import ping
+from parley.main import open_store
+from parley.services.health import is_served_by
+
+
+class Finding(NamedTuple):
+    name: str
+    ok: bool
+    detail: str
+
+
+async def examine() -> list[Finding]:
+    """Everything that can be seen from here; what depends on something broken is left out."""
+    try:
+        settings = load_settings()
+        settings.check_serving()
+    except InvalidSettings as invalid:
+        return [Finding("settings", ok=False, detail=fault) for fault in invalid.faults]
+    return [
+        Finding("settings", ok=True, detail=settings.environment),
+        *await _database(settings),
+        await _redis(settings),
+        Finding("model", ok=True, detail="echo, which needs no model"),
+    ]
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    url = engine_url(settings.database_url.get_secret_value())
+    where = url.render_as_string(hide_password=True)
+    store = open_store(settings)
+    started_at = perf_counter()
+    try:
+        await store.ping()
+    except Unavailable:
+        reach = f"{where} does not answer: is it running, and are name and password right?"
+        return [Finding("database", ok=False, detail=reach)]
+    else:
+        took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
+        return [Finding("database", ok=True, detail=took), await _schema(store)]
+    finally:
+        await store.close()
+
+
+async def _schema(store: Store) -> Finding:
+    revision = await store.revision()
+    if revision is None:
+        return Finding("schema", ok=False, detail="there is none yet: run `parley migrate`")
+    if not is_served_by(revision):
+        old = f"{revision}, but this release needs {SCHEMA_REVISION}: run `parley migrate`"
+        return Finding("schema", ok=False, detail=old)
+    return Finding("schema", ok=True, detail=revision)
+
+
+async def _redis(settings: Settings) -> Finding:
+    if settings.redis_url is None:
+        return Finding("redis", ok=True, detail="not set, and not needed for one process")
+    try:
+        await ping(settings.redis_url.get_secret_value())
+    except Unavailable:
+        return Finding("redis", ok=False, detail="REDIS_URL does not answer: is it running?")
+    return Finding("redis", ok=True, detail="answers")

@@ -1,0 +1,126 @@
+"""One way to make an engine, for the API, the migrations and the tests."""
+
+from pathlib import Path
+
+import asyncpg
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+READ_ONLY_OPTIONS = {"postgresql_readonly": True, "sqlite_readonly": True}
+"""Execution options of an engine whose transactions only read."""
+
+_DRIVERS = {
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+}
+_POOL_WAIT_SECONDS = 2.0
+
+
+def engine_url(url: str) -> URL:
+    """
+    A URL as people paste it, as SQLAlchemy wants it.
+
+    Raises:
+        ValueError: it is not one of PostgreSQL or SQLite. Never repeats the URL: it may
+            carry a password.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in _DRIVERS:
+        msg = "must start with postgresql:// or sqlite:///"
+        raise ValueError(msg)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        msg = "must look like postgresql://user:password@host:5432/name or sqlite:///path/file.db"
+        raise ValueError(msg) from None
+    return parsed.set(drivername=_DRIVERS[scheme])
+
+
+def create_engine(
+    url: str, *, pool_size: int = 10, pool_overflow: int = 0, timeout_seconds: float = 3
+) -> AsyncEngine:
+    """
+    Opens nothing yet.
+
+    `hide_parameters`: what a statement carried, a user's words, never reaches a log.
+    """
+    parsed = engine_url(url)
+    pool: dict[str, object] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_overflow,
+        "pool_timeout": min(_POOL_WAIT_SECONDS, timeout_seconds),
+        "hide_parameters": True,
+    }
+    if parsed.get_backend_name() == "sqlite":
+        return _create_sqlite(parsed, pool, timeout_seconds)
+    return _create_postgres(parsed, pool, timeout_seconds)
+
+
+class _PromptConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """
+    Goes without waiting when it is told to hurry.
+
+    SQLAlchemy gives a connection that it gives up on two seconds to say goodbye; a frozen server
+    would take them, beyond the request's deadline.
+    """
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        if timeout is None:
+            await super().close()
+        else:
+            self.terminate()
+
+
+def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
+    # libpq's words for what asyncpg calls otherwise: a pasted URL has them.
+    ssl = url.query.get("sslmode")
+    milliseconds = str(int(timeout_seconds * 1000))
+    return create_async_engine(
+        url.difference_update_query(["sslmode", "channel_binding"]),
+        pool_pre_ping=True,
+        connect_args={
+            "connection_class": _PromptConnection,
+            "timeout": timeout_seconds,
+            "command_timeout": timeout_seconds,
+            "server_settings": {
+                "application_name": "parley",
+                "statement_timeout": milliseconds,
+                "lock_timeout": milliseconds,
+                "idle_in_transaction_session_timeout": milliseconds,
+            },
+            **({"ssl": ssl} if ssl else {}),
+        },
+        **pool,
+    )
+
+
+def _create_sqlite(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(
+        url, connect_args={"timeout": min(_POOL_WAIT_SECONDS, timeout_seconds)}, **pool
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # The driver's own BEGIN comes too late and is the wrong one; `begin` says it.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A plain BEGIN that reads before it writes loses to any writer in between.
+        read_only = connection.get_execution_options().get("sqlite_readonly")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

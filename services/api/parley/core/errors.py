@@ -1,0 +1,230 @@
+"""
+Every error a client may see. `parley/problems.py` is the only place that turns one into HTTP.
+
+AppError
+├── Unauthenticated              401  unauthenticated
+│   ├── InvalidCredentials            invalid-credentials
+│   └── AccountGone                   account-gone
+├── NotYourResource              403  not-your-resource
+├── NotFound                     404  not-found
+│   ├── RouteNotFound
+│   ├── ConversationNotFound          conversation-not-found
+│   └── TurnNotFound                  turn-not-found
+├── Conflict                     409
+│   ├── EmailTaken                    email-taken
+│   ├── TurnInProgress                turn-in-progress
+│   └── ConversationMoved             conversation-moved
+├── InvalidCursor                400  invalid-cursor
+├── MethodNotAllowed             405  method-not-allowed
+├── BodyTooLarge                 413  body-too-large
+├── UnsupportedEncoding          415  unsupported-encoding
+├── InvalidRequest               422  invalid-request
+├── ModelError                   502  model-error
+├── ModelTimeout                 504  model-timeout
+├── InternalError                500  internal-error
+└── Unavailable                  503, with Retry-After
+    ├── DatabaseUnavailable           database-unavailable
+    ├── ModelUnavailable              model-unavailable
+    ├── Overloaded                    overloaded
+    ├── WorkerLost                    worker-lost
+    └── Draining                      draining
+
+Which exceptions of a driver become which of these is `core.faults`' business.
+"""
+
+from collections.abc import Mapping
+from random import randint
+from types import MappingProxyType
+from typing import ClassVar, Self
+from uuid import UUID
+
+
+class AppError(Exception):
+    """
+    An expected failure. Subclasses name it; the message explains this occurrence.
+
+    `code` is stable: clients may branch on it. `extensions` are further members
+    of the problem (RFC 9457, 3.2), such as the turn that failed.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+    retry_after_seconds: int | None = None
+    extensions: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def members(self) -> dict[str, str | int]:
+        """The problem's members (RFC 9457) that do not depend on who asked."""
+        return {
+            "type": f"/problems/{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": str(self) or self.title,
+            "code": self.code,
+            **self.extensions,
+        }
+
+    def about(self, **extensions: UUID) -> Self:
+        """The same error, saying which turn or conversation it is about."""
+        self.extensions = {name: str(value) for name, value in extensions.items()}
+        return self
+
+
+class InternalError(AppError):
+    """A bug. Says nothing of the inside; the log has it under the same request id."""
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong here. Quote the request id when you report it.")
+
+
+class InvalidCursor(AppError):
+    status, code, title = 400, "invalid-cursor", "The cursor is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("Start again without a cursor, or send one exactly as it was given.")
+
+
+class Unauthenticated(AppError):
+    status, code, title = 401, "unauthenticated", "A valid bearer token is required"
+
+
+class InvalidCredentials(Unauthenticated):
+    code, title = "invalid-credentials", "Wrong e-mail address or password"
+
+    def __init__(self) -> None:
+        super().__init__("No account has this e-mail address and this password.")
+
+
+class AccountGone(Unauthenticated):
+    code, title = "account-gone", "The token's account does not exist"
+
+    def __init__(self) -> None:
+        super().__init__("Open an account, or log in to one that exists.")
+
+
+class NotYourResource(AppError):
+    status, code, title = 403, "not-your-resource", "The path names another user"
+
+    def __init__(self) -> None:
+        super().__init__("The user in the path is not the token's. Use `me` for your own.")
+
+
+class NotFound(AppError):
+    status, code, title = 404, "not-found", "Not found"
+
+
+class ConversationNotFound(NotFound):
+    code, title = "conversation-not-found", "Conversation not found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no conversation with this id.")
+
+
+class TurnNotFound(NotFound):
+    code, title = "turn-not-found", "Turn not found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no turn with this id.")
+
+
+class RouteNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path; /docs lists what there is.")
+
+
+class MethodNotAllowed(AppError):
+    status, code, title = 405, "method-not-allowed", "Method not allowed"
+
+    def __init__(self) -> None:
+        super().__init__("The Allow header names the methods of this path.")
+
+
+class BodyTooLarge(AppError):
+    status, code, title = 413, "body-too-large", "The request body is too large"
+
+    def __init__(self) -> None:
+        super().__init__("Send less at once.")
+
+
+class UnsupportedEncoding(AppError):
+    status, code, title = 415, "unsupported-encoding", "The request body is compressed"
+
+    def __init__(self) -> None:
+        super().__init__("Send the body as it is, without Content-Encoding.")
+
+
+class Conflict(AppError):
+    status, code, title = 409, "conflict", "Conflict"
+
+
+class EmailTaken(Conflict):
+    code, title = "email-taken", "This e-mail address has an account"
+
+    def __init__(self) -> None:
+        super().__init__("Log in instead, or register another address.")
+
+
+class TurnInProgress(Conflict):
+    code, title = "turn-in-progress", "Another turn of this conversation is running"
+
+    def __init__(self) -> None:
+        super().__init__("Send the message again when the running turn has ended.")
+
+
+class ConversationMoved(Conflict):
+    code, title = "conversation-moved", "The conversation moved on during this turn"
+
+    def __init__(self) -> None:
+        super().__init__("Another turn was recorded first; read the conversation and try again.")
+
+
+class InvalidRequest(AppError):
+    status, code, title = 422, "invalid-request", "The request is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("Mend what `errors` names and send it again.")
+
+
+class ModelError(AppError):
+    status, code, title = 502, "model-error", "The model's reply broke off or made no sense"
+
+
+class ModelTimeout(AppError):
+    status, code, title = 504, "model-timeout", "The model did not answer in time"
+
+
+class Unavailable(AppError):
+    """Something Parley needs is not there now. Retry-After is jittered, so that clients spread."""
+
+    status, code, title = 503, "unavailable", "A dependency is unavailable"
+
+    def __init__(self, message: str = "Try again shortly.") -> None:
+        super().__init__(message)
+        self.retry_after_seconds = randint(1, 5)  # noqa: S311 - spreads load, guards nothing
+
+
+class DatabaseUnavailable(Unavailable):
+    code, title = "database-unavailable", "The database is unavailable"
+
+
+class ModelUnavailable(Unavailable):
+    code, title = "model-unavailable", "The model is unavailable"
+
+
+class Overloaded(Unavailable):
+    code, title = "overloaded", "Too much work at once"
+
+
+class WorkerLost(Unavailable):
+    code, title = "worker-lost", "The process that ran this turn is gone"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was recorded but your message; send it again.")
+
+
+class Draining(Unavailable):
+    code, title = "draining", "This process is shutting down"
+
+    def __init__(self) -> None:
+        super().__init__("The turn was cut short by a shutdown; send the message again.")

@@ -1,0 +1,79 @@
+"""
+One pipe for all that is logged: ours, uvicorn's, SQLAlchemy's and Alembic's.
+
+No line has message text, a token or a secret in it: events carry names, ids and numbers, and an
+exception is logged by its type and its frames, for its message may quote what a user said.
+"""
+
+import logging
+import sys
+import traceback
+from typing import Literal
+
+import structlog
+from structlog.typing import Processor
+
+
+def frames_of(exception: BaseException) -> dict[str, str | list[str]]:
+    """What a log may say of a bug: where, and of which type, and never what it quotes."""
+    causes = [exception]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    frames = traceback.extract_tb(exception.__traceback__)
+    return {
+        "exception": " from ".join(type(cause).__qualname__ for cause in causes),
+        "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def configure_logging(level: str, log_format: Literal["console", "json"] | None) -> None:
+    """Idempotent: the last call counts."""
+    to_console = log_format == "console" or (log_format is None and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_quotes,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer()
+        if to_console
+        # ASCII only: no line separator or escape of somebody's making gets through.
+        else structlog.processors.JSONRenderer(ensure_ascii=True)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # Our own line for each request has more in it; SQL statements are nobody's business.
+    for name in ("uvicorn.access", "sqlalchemy.engine", "aiosqlite", "httpcore2", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
+
+
+def _without_quotes(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Another library's exception, by its type and frames; its message may quote a user."""
+    exc_info = event.pop("exc_info", None)
+    exception = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if exception is True:
+        exception = sys.exc_info()[1]
+    if isinstance(exception, BaseException):
+        event.update(frames_of(exception))
+    return event

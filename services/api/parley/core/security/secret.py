@@ -1,0 +1,32 @@
+"""The one secret, and the keys that are made of it."""
+
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+EMBEDDED_SECRET_FILE = Path("var/auth-secret")
+
+
+def embedded_secret(path: Path = EMBEDDED_SECRET_FILE) -> str:
+    """Made at the first start, read ever after; nobody but the owner may read the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Written whole under another name first: a crash leaves no half of a secret behind.
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48))
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()
+
+
+def derive_key(secret: str, purpose: str) -> bytes:
+    """32 bytes for one purpose, by HKDF-SHA256 (RFC 5869), so that no two uses share a key."""
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"parley {purpose}".encode())
+    return hkdf.derive(secret.encode())

@@ -1,0 +1,76 @@
+"""Who is calling: issue an access token, verify it, learn a `Principal`."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from parley.core.errors import Unauthenticated
+from parley.core.ids import new_id
+
+ISSUER = AUDIENCE = "parley"
+TYPE = "at+jwt"
+ALGORITHM = "HS256"
+LEEWAY_SECONDS = 60
+USER_ID_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    user_id: str
+
+
+class LocalTokens:
+    """
+    Parley's own access tokens: HS256 over AUTH_SECRET's UTF-8 bytes, in the form of RFC 9068.
+
+    A token is believed for as long as it lasts; nothing is looked up.
+    """
+
+    def __init__(self, secret: str, *, lifetime_seconds: int) -> None:
+        self._secret = secret.encode()
+        self.lifetime_seconds = lifetime_seconds
+
+    def issue(self, user_id: str) -> str:
+        now = int(time.time())
+        claims = {
+            "sub": user_id,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + self.lifetime_seconds,
+            "jti": str(new_id()),
+        }
+        return jwt.encode(claims, self._secret, ALGORITHM, headers={"typ": TYPE})
+
+    def verify(self, token: str) -> Principal:
+        """
+        Raises:
+            Unauthenticated: malformed, of another type, issuer or audience, not signed by this
+                secret, expired, or from the future by more than a minute.
+        """
+        try:
+            decoded = jwt.decode_complete(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["sub", "iss", "aud", "iat", "exp", "jti"]},
+            )
+            return _principal(decoded["header"], decoded["payload"])
+        except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
+            msg = "The access token is not valid, or no longer. Log in for a new one."
+            raise Unauthenticated(msg) from error
+
+
+def _principal(header: dict[str, Any], claims: dict[str, Any]) -> Principal:
+    user_id = claims["sub"]
+    if header.get("typ") != TYPE or not 0 < len(user_id) <= USER_ID_MAX:
+        raise jwt.InvalidTokenError
+    # The leeway is for clocks that lag behind, not for a token that has run out.
+    if claims["exp"] <= time.time():
+        raise jwt.ExpiredSignatureError
+    return Principal(user_id)

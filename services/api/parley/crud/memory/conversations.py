@@ -1,0 +1,63 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from parley.core.errors import ConversationNotFound
+from parley.crud.memory.tables import Tables, owned
+from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
+
+
+class MemoryConversations:
+    def __init__(self, tables: Tables, user_id: str) -> None:
+        self._tables = tables
+        self._user_id = user_id
+
+    async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation:
+        now = datetime.now(UTC)
+        return self._put(
+            Conversation(
+                id=conversation_id,
+                length=0,
+                created_at=now,
+                updated_at=now,
+                **draft.model_dump(),
+            )
+        )
+
+    async def get(self, conversation_id: UUID, *, keep: bool = False) -> Conversation:
+        try:
+            return self._tables.conversations[f"{self._user_id}/{conversation_id}"]
+        except KeyError:
+            raise ConversationNotFound from None
+
+    async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
+        conversations = sorted(
+            owned(self._tables.conversations, self._user_id).values(), key=_key, reverse=True
+        )
+        return [c for c in conversations if after is None or _key(c) < after][:limit]
+
+    async def update(self, conversation_id: UUID, changes: ConversationDraft) -> Conversation:
+        conversation = await self.get(conversation_id)
+        return self._put(
+            conversation.model_copy(
+                update={"updated_at": datetime.now(UTC)} | changes.model_dump(exclude_unset=True)
+            )
+        )
+
+    async def delete(self, conversation_id: UUID) -> None:
+        await self.get(conversation_id)
+        del self._tables.conversations[f"{self._user_id}/{conversation_id}"]
+        for key, stored in owned(self._tables.turns, self._user_id).items():
+            if stored.turn.conversation_id == conversation_id:
+                del self._tables.turns[key]
+        for key, kept in owned(self._tables.messages, self._user_id).items():
+            if kept.message.conversation_id == conversation_id:
+                del self._tables.messages[key]
+
+    def _put(self, conversation: Conversation) -> Conversation:
+        self._tables.conversations[f"{self._user_id}/{conversation.id}"] = conversation
+        return conversation
+
+
+def _key(conversation: Conversation) -> ConversationKey:
+    return ConversationKey(conversation.updated_at, conversation.id)

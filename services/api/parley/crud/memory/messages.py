@@ -1,0 +1,43 @@
+from collections.abc import Sequence
+from uuid import UUID
+
+from parley.crud.memory.tables import StoredMessage, Tables, owned
+from parley.schemas.conversations import Message, Order
+from parley.schemas.turns import TurnStatus
+
+
+class MemoryMessages:
+    def __init__(self, tables: Tables, user_id: str) -> None:
+        self._tables = tables
+        self._user_id = user_id
+
+    async def history(self, conversation_id: UUID, limit: int) -> Sequence[Message]:
+        visible = [
+            stored.message
+            for stored in self._in_order(conversation_id)
+            if self._status(stored.turn_id) is not TurnStatus.FAILED
+        ]
+        return visible[-limit:]
+
+    async def page(
+        self, conversation_id: UUID, order: Order, limit: int, after: int | None
+    ) -> Sequence[Message]:
+        messages = [stored.message for stored in self._in_order(conversation_id)]
+        if order is Order.NEWEST_FIRST:
+            shown = [m for m in reversed(messages) if after is None or m.position < after]
+        else:
+            shown = [m for m in messages if after is None or m.position > after]
+        return shown[:limit]
+
+    def _in_order(self, conversation_id: UUID) -> list[StoredMessage]:
+        return sorted(
+            (
+                stored
+                for stored in owned(self._tables.messages, self._user_id).values()
+                if stored.message.conversation_id == conversation_id
+            ),
+            key=lambda stored: stored.message.position,
+        )
+
+    def _status(self, turn_id: UUID) -> TurnStatus:
+        return self._tables.turns[f"{self._user_id}/{turn_id}"].turn.status

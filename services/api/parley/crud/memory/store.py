@@ -1,0 +1,104 @@
+"""
+Dicts behind the same doors, for tests: `create_app(settings, store=MemoryStore())`.
+
+A transaction writes at once and puts back what was there when it fails; one user's transactions
+run one after the other.
+"""
+
+from asyncio import Lock
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from parley.crud.memory.accounts import MemoryAccounts
+from parley.crud.memory.conversations import MemoryConversations
+from parley.crud.memory.messages import MemoryMessages
+from parley.crud.memory.tables import StoredMessage, StoredTurn, Tables, owned
+from parley.crud.memory.turns import MemoryTurns
+from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS, SCHEMA_REVISION
+from parley.schemas.accounts import Account, Credential
+from parley.schemas.conversations import Conversation
+from parley.schemas.files import FileMetadata
+from parley.schemas.health import Pool
+
+account_store: dict[str, Account] = {}
+conversation_store: dict[str, Conversation] = {}
+file_store: dict[str, FileMetadata] = {}
+message_store: dict[str, StoredMessage] = {}
+turn_store: dict[str, StoredTurn] = {}
+worker_store: dict[UUID, datetime] = {}
+
+_TABLES = Tables(
+    accounts=account_store,
+    conversations=conversation_store,
+    turns=turn_store,
+    messages=message_store,
+    files=file_store,
+    workers=worker_store,
+)
+
+
+def empty_tables() -> None:
+    for table in _TABLES.of_users():
+        table.clear()
+    worker_store.clear()
+
+
+class MemoryTransaction:
+    def __init__(self, tables: Tables, user_id: str) -> None:
+        self.conversations = MemoryConversations(tables, user_id)
+        self.turns = MemoryTurns(tables, user_id)
+        self.messages = MemoryMessages(tables, user_id)
+        self.accounts = MemoryAccounts(tables, user_id)
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+
+    @asynccontextmanager
+    async def begin(
+        self, user_id: str, *, read_only: bool = False
+    ) -> AsyncGenerator[MemoryTransaction]:
+        async with self._locks[user_id]:
+            before = [owned(table, user_id) for table in _TABLES.of_users()]
+            try:
+                yield MemoryTransaction(_TABLES, user_id)
+            except BaseException:
+                for table, rows in zip(_TABLES.of_users(), before, strict=True):
+                    for key in owned(table, user_id):
+                        del table[key]
+                    table.update(rows)
+                raise
+
+    async def resolve(self, credential: Credential) -> str | None:
+        for account in account_store.values():
+            if account.email == credential.address:
+                return account.id
+        return None
+
+    async def ping(self) -> None:
+        pass
+
+    def pool(self) -> Pool | None:
+        return None
+
+    async def revision(self) -> str | None:
+        return SCHEMA_REVISION
+
+    async def renew(self, worker_id: UUID) -> None:
+        worker_store[worker_id] = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+
+    async def forget(self, worker_id: UUID) -> None:
+        worker_store.pop(worker_id, None)
+
+    async def forget_dead(self) -> None:
+        horizon = datetime.now(UTC) - timedelta(seconds=DEAD_SECONDS)
+        for worker_id, lease_until in list(worker_store.items()):
+            if lease_until < horizon:
+                del worker_store[worker_id]
+
+    async def close(self) -> None:
+        pass

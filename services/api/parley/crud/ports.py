@@ -1,0 +1,201 @@
+"""
+The doors to storage. Services know these names and nothing behind them.
+
+Every method of a transaction touches only the rows of the user it was begun for; what belongs to
+somebody else is, to it, not there. Each may raise `DatabaseUnavailable` or `Overloaded`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+from uuid import UUID
+
+from parley.schemas.accounts import Account, Credential
+from parley.schemas.conversations import (
+    Conversation,
+    ConversationDraft,
+    ConversationKey,
+    Message,
+    Order,
+)
+from parley.schemas.health import Pool
+from parley.schemas.problem import Problem
+from parley.schemas.turns import ChatReply, NewTurn, Reply, Turn
+
+SCHEMA_REVISION = "0001"
+"""The migration that this code was written for: the newest of `migrations/versions`."""
+LEASE_SECONDS = 10
+"""How long a process may be silent before its turns count as lost; by the store's clock."""
+DEAD_SECONDS = 3600
+"""How long after its lease a silent process is remembered."""
+
+
+class Conversations(Protocol):
+    async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation: ...
+
+    async def get(self, conversation_id: UUID, *, keep: bool = False) -> Conversation:
+        """
+        With `keep`, nobody deletes it before this transaction has ended.
+
+        Raises:
+            ConversationNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+    async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
+        """The last changed come first; `after` is the last one of the page before."""
+        ...
+
+    async def update(self, conversation_id: UUID, changes: ConversationDraft) -> Conversation:
+        """
+        Set the fields that `changes` names (its `model_fields_set`).
+
+        Raises:
+            ConversationNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+    async def delete(self, conversation_id: UUID) -> None:
+        """
+        With its turns and messages.
+
+        Raises:
+            ConversationNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+
+class Turns(Protocol):
+    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> None:
+        """End, as failed, a running turn whose worker's lease has run out."""
+        ...
+
+    async def accept(self, turn: NewTurn) -> None:
+        """
+        Take the conversation's one running slot.
+
+        Raises:
+            TurnInProgress: it is taken. The transaction must be rolled back.
+        """
+        ...
+
+    async def record(
+        self, turn: NewTurn, length: int, reply: Reply, problem: Problem | None
+    ) -> ChatReply:
+        """
+        Write both messages at positions `length + 1` and `length + 2`, and end the turn.
+
+        Doing it again after an unknown outcome is safe: what was recorded is returned.
+
+        Raises:
+            ConversationNotFound: it was deleted meanwhile, and the turn with it.
+            ConversationMoved: its length is another.
+            WorkerLost: somebody has closed the turn, for want of a lease.
+        """
+        ...
+
+    async def fail(self, turn: NewTurn, problem: Problem) -> None:
+        """End the turn without messages. Nothing happens to one that has ended or is gone."""
+        ...
+
+    async def get(self, turn_id: UUID) -> Turn:
+        """
+        Raises:
+            TurnNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+    async def running(self, conversation_id: UUID) -> Turn | None: ...
+
+
+class Messages(Protocol):
+    async def history(self, conversation_id: UUID, limit: int) -> Sequence[Message]:
+        """The newest `limit` that a model may see, oldest first: no failed turn's."""
+        ...
+
+    async def page(
+        self, conversation_id: UUID, order: Order, limit: int, after: int | None
+    ) -> Sequence[Message]:
+        """`after` is the last position of the page before. Empty for a conversation not there."""
+        ...
+
+
+class Accounts(Protocol):
+    async def create(self, email: str, password_hash: str) -> Account | None:
+        """The transaction's own account; None when the address, normalised, has one already."""
+        ...
+
+    async def get(self) -> Account | None:
+        """The transaction's own account, if it is a local one."""
+        ...
+
+
+class Transaction(Protocol):
+    """All or nothing, and only ever one user's rows."""
+
+    @property
+    def conversations(self) -> Conversations: ...
+
+    @property
+    def turns(self) -> Turns: ...
+
+    @property
+    def messages(self) -> Messages: ...
+
+    @property
+    def accounts(self) -> Accounts: ...
+
+
+class Store(Protocol):
+    """
+    The only ways to what Parley keeps. `begin` leads to a user's data, `resolve` says who it is;
+    nothing else here touches a user's data.
+    """
+
+    def begin(
+        self, user_id: str, *, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """
+        Commit on a clean exit, roll back on any exception.
+
+        Never held open while something else than the store is waited for.
+
+        Raises:
+            DatabaseUnavailable: no connection, or no answer in time. After the last statement
+                this may mean that the commit did happen.
+            Overloaded: the database is there, and has no room for this now.
+        """
+        ...
+
+    async def resolve(self, credential: Credential) -> str | None:
+        """The id of the user whose credential this is; None for an unknown one."""
+        ...
+
+    async def ping(self) -> None:
+        """
+        Raises:
+            DatabaseUnavailable: no answer.
+        """
+        ...
+
+    def pool(self) -> Pool | None:
+        """Connections of this process; None where there is no pool."""
+        ...
+
+    async def revision(self) -> str | None:
+        """The schema's revision, None where there is no schema yet."""
+        ...
+
+    async def renew(self, worker_id: UUID) -> None:
+        """Let the worker live for another LEASE_SECONDS."""
+        ...
+
+    async def forget(self, worker_id: UUID) -> None:
+        """The worker has left; its turns, if any still run, are abandoned."""
+        ...
+
+    async def forget_dead(self) -> None:
+        """Remove workers whose lease ran out more than DEAD_SECONDS ago."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,88 @@
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, delete, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from parley.core.errors import ConversationNotFound
+from parley.models import ConversationRow, utc_now
+from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
+
+
+class SqlConversations:
+    def __init__(self, session: AsyncSession, user_id: str) -> None:
+        self._session = session
+        self._user_id = user_id
+
+    async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation:
+        row = await self._session.scalar(
+            insert(ConversationRow)
+            .values(
+                user_id=self._user_id,
+                id=conversation_id,
+                length=0,
+                created_at=utc_now(),
+                updated_at=utc_now(),
+                **_columns(draft.model_dump()),
+            )
+            .returning(ConversationRow)
+        )
+        return _entity(row)
+
+    async def get(self, conversation_id: UUID, *, keep: bool = False) -> Conversation:
+        query = select(ConversationRow).where(self._mine(conversation_id))
+        if keep:
+            # Deleting waits for us; another turn's claim of positions does not.
+            query = query.with_for_update(read=True, key_share=True)
+        return _entity(await self._session.scalar(query))
+
+    async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
+        query = select(ConversationRow).where(ConversationRow.user_id == self._user_id)
+        if after is not None:
+            place = tuple_(ConversationRow.updated_at, ConversationRow.id)
+            query = query.where(place < after)
+        query = query.order_by(ConversationRow.updated_at.desc(), ConversationRow.id.desc())
+        return [_entity(row) for row in await self._session.scalars(query.limit(limit))]
+
+    async def update(self, conversation_id: UUID, changes: ConversationDraft) -> Conversation:
+        row = await self._session.scalar(
+            update(ConversationRow)
+            .where(self._mine(conversation_id))
+            .values(updated_at=utc_now(), **_columns(changes.model_dump(exclude_unset=True)))
+            .returning(ConversationRow)
+        )
+        return _entity(row)
+
+    async def delete(self, conversation_id: UUID) -> None:
+        deleted = await self._session.scalar(
+            delete(ConversationRow)
+            .where(self._mine(conversation_id))
+            .returning(ConversationRow.id)
+        )
+        if deleted is None:
+            raise ConversationNotFound
+
+    def _mine(self, conversation_id: UUID) -> ColumnElement[bool]:
+        return and_(
+            ConversationRow.user_id == self._user_id, ConversationRow.id == conversation_id
+        )
+
+
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    # `metadata` is SQLAlchemy's own word on a declarative class.
+    return {"metadata_" if name == "metadata" else name: value for name, value in fields.items()}
+
+
+def _entity(row: ConversationRow | None) -> Conversation:
+    if row is None:
+        raise ConversationNotFound
+    return Conversation(
+        id=row.id,
+        title=row.title,
+        instructions=row.instructions,
+        metadata=row.metadata_,
+        length=row.length,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,62 @@
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from parley.models import MessageRow
+from parley.schemas.conversations import Message, MessageStatus, Order, Role
+
+
+class SqlMessages:
+    def __init__(self, session: AsyncSession, user_id: str) -> None:
+        self._session = session
+        self._user_id = user_id
+
+    async def history(self, conversation_id: UUID, limit: int) -> Sequence[Message]:
+        query = (
+            self._shown(conversation_id)
+            .where(MessageRow.status != MessageStatus.FAILED)
+            .order_by(MessageRow.position.desc())
+            .limit(limit)
+        )
+        return [message_of(row) for row in await self._session.scalars(query)][::-1]
+
+    async def page(
+        self, conversation_id: UUID, order: Order, limit: int, after: int | None
+    ) -> Sequence[Message]:
+        query = self._shown(conversation_id)
+        position = MessageRow.position
+        if order is Order.OLDEST_FIRST:
+            query = query.order_by(position)
+            beyond = position > after
+        else:
+            query = query.order_by(position.desc())
+            beyond = position < after
+        if after is not None:
+            query = query.where(beyond)
+        return [message_of(row) for row in await self._session.scalars(query.limit(limit))]
+
+    def _shown(self, conversation_id: UUID) -> Select[MessageRow]:
+        # In the words of the partial index's condition, which serves only a query that has it.
+        return select(MessageRow).where(
+            MessageRow.user_id == self._user_id,
+            MessageRow.conversation_id == conversation_id,
+            ~MessageRow.superseded,
+        )
+
+
+def message_of(row: MessageRow) -> Message:
+    role = Role(row.role)
+    return Message(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        position=row.position,
+        role=role,
+        content=row.content,
+        # Stored on both of a turn's messages, said of the reply only.
+        status=MessageStatus.COMPLETE if role is Role.USER else MessageStatus(row.status),
+        model=row.model,
+        usage=row.usage,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,125 @@
+"""SQLite and PostgreSQL. Rows are born and die in this package."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import QueuePool, delete, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from parley.core.database import READ_ONLY_OPTIONS
+from parley.core.resilience import READ_ONLY_STATE, Breaker, as_app_error, sqlstate
+from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
+from parley.crud.sql.accounts import SqlAccounts, account_of
+from parley.crud.sql.conversations import SqlConversations
+from parley.crud.sql.dialect import insert_into
+from parley.crud.sql.messages import SqlMessages
+from parley.crud.sql.turns import SqlTurns
+from parley.models import WorkerRow, utc_now
+from parley.schemas.accounts import Credential
+from parley.schemas.health import Pool
+
+# What is left of a request's time for saying that the database did not answer.
+_SHARE_OF_TIME = 0.9
+_SET_CONFIG = text("SELECT set_config(:name, :value, true)")
+
+
+class SqlTransaction:
+    def __init__(self, session: AsyncSession, user_id: str) -> None:
+        self.conversations = SqlConversations(session, user_id)
+        self.turns = SqlTurns(session, user_id)
+        self.messages = SqlMessages(session, user_id)
+        self.accounts = SqlAccounts(session, user_id)
+
+
+class SqlStore:
+    def __init__(self, engine: AsyncEngine, *, timeout_seconds: float) -> None:
+        self._engine = engine
+        self._has_rls = engine.dialect.name == "postgresql"
+        self._timeout_seconds = timeout_seconds * _SHARE_OF_TIME
+        self._writing = async_sessionmaker(engine, autoflush=False, expire_on_commit=False)
+        self._reading = async_sessionmaker(
+            engine.execution_options(**READ_ONLY_OPTIONS), autoflush=False, expire_on_commit=False
+        )
+        self._breaker = Breaker(self._select_one)
+
+    @asynccontextmanager
+    async def begin(
+        self, user_id: str, *, read_only: bool = False
+    ) -> AsyncGenerator[SqlTransaction]:
+        async with self._session(read_only=read_only) as session:
+            await self._identify(session, "app.user_id", user_id)
+            yield SqlTransaction(session, user_id)
+
+    async def resolve(self, credential: Credential) -> str | None:
+        async with self._session(read_only=True) as session:
+            await self._identify(session, "app.lookup", credential.address)
+            return await account_of(session, credential)
+
+    async def ping(self) -> None:
+        async with self._session(read_only=True) as session:
+            await session.execute(text("SELECT 1"))
+
+    async def revision(self) -> str | None:
+        async with self._session(read_only=True) as session:
+            connection = await session.connection()
+            if not await connection.run_sync(
+                lambda sync: sync.dialect.has_table(sync, "alembic_version")
+            ):
+                return None
+            version = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            return cast("str | None", version)
+
+    def pool(self) -> Pool | None:
+        pool = cast("QueuePool", self._engine.pool)
+        return Pool(size=pool.size(), in_use=pool.checkedout(), overflow=max(0, pool.overflow()))
+
+    async def renew(self, worker_id: UUID) -> None:
+        async with self._session() as session:
+            insert = insert_into(session, WorkerRow).values(
+                id=worker_id, lease_until=utc_now(LEASE_SECONDS)
+            )
+            await session.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["id"], set_={"lease_until": insert.excluded.lease_until}
+                )
+            )
+
+    async def forget(self, worker_id: UUID) -> None:
+        async with self._session() as session:
+            await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
+
+    async def forget_dead(self) -> None:
+        async with self._session() as session:
+            await session.execute(
+                delete(WorkerRow).where(WorkerRow.lease_until < utc_now(-DEAD_SECONDS))
+            )
+
+    async def close(self) -> None:
+        await self._breaker.close()
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _session(self, *, read_only: bool = False) -> AsyncGenerator[AsyncSession]:
+        sessions = self._reading if read_only else self._writing
+        try:
+            with self._breaker.guard():
+                async with asyncio.timeout(self._timeout_seconds), sessions.begin() as session:
+                    yield session
+        except Exception as exception:
+            if sqlstate(exception) == READ_ONLY_STATE:
+                await self._engine.dispose()
+            if error := as_app_error(exception):
+                raise error from exception
+            raise
+
+    async def _identify(self, session: AsyncSession, name: str, value: str) -> None:
+        if self._has_rls:
+            # Local to this transaction, so that a pooled connection never keeps an identity.
+            await session.execute(_SET_CONFIG, {"name": name, "value": value})
+
+    async def _select_one(self) -> None:
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))

@@ -1,0 +1,193 @@
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, and_, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from parley.core.errors import (
+    ConversationMoved,
+    ConversationNotFound,
+    TurnInProgress,
+    TurnNotFound,
+    WorkerLost,
+)
+from parley.crud.sql.dialect import insert_into
+from parley.crud.sql.messages import message_of
+from parley.models import ConversationRow, MessageRow, TurnRow, WorkerRow, utc_now
+from parley.schemas.conversations import Message
+from parley.schemas.problem import Problem
+from parley.schemas.turns import (
+    ChatReply,
+    NewTurn,
+    Reply,
+    Turn,
+    TurnMessage,
+    TurnStatus,
+    recorded_turn,
+)
+
+_ABANDONED = and_(
+    TurnRow.status == TurnStatus.RUNNING,
+    ~exists().where(WorkerRow.id == TurnRow.worker_id, WorkerRow.lease_until > utc_now()),
+)
+
+
+class SqlTurns:
+    def __init__(self, session: AsyncSession, user_id: str) -> None:
+        self._session = session
+        self._user_id = user_id
+
+    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> None:
+        abandoned = and_(TurnRow.conversation_id == conversation_id, _ABANDONED)
+        await self._end(abandoned, TurnStatus.FAILED, problem, idempotency_key=None)
+
+    async def accept(self, turn: NewTurn) -> None:
+        accepted = await self._session.scalar(
+            insert_into(self._session, TurnRow)
+            .values(
+                user_id=self._user_id,
+                status=TurnStatus.RUNNING,
+                cancel_requested=False,
+                created_at=utc_now(),
+                **turn.model_dump(),
+            )
+            .on_conflict_do_nothing()
+            .returning(TurnRow.id)
+        )
+        if accepted is None:
+            raise TurnInProgress
+
+    async def record(
+        self, turn: NewTurn, length: int, reply: Reply, problem: Problem | None
+    ) -> ChatReply:
+        # The conversation first, as in deleting it: two orders of locks would be a deadlock.
+        if not await self._claim(turn.conversation_id, length):
+            return await self._recorded_before(turn)
+        ended = await self._end(_held_by(turn), TurnStatus(reply.status), problem)
+        if ended is None:
+            raise WorkerLost
+        recorded = recorded_turn(
+            turn, length, reply, asked_at=ended.created_at, answered_at=ended.ended_at
+        )
+        shared = {
+            "user_id": self._user_id,
+            "turn_id": turn.id,
+            "status": reply.status,
+            "superseded": False,
+        }
+        await self._session.execute(
+            insert(MessageRow).values(
+                [
+                    message.model_dump(exclude={"attachments"}) | shared
+                    for message in (recorded.message, recorded.reply)
+                ]
+            )
+        )
+        return recorded
+
+    async def fail(self, turn: NewTurn, problem: Problem) -> None:
+        await self._end(_held_by(turn), TurnStatus.FAILED, problem, idempotency_key=None)
+
+    async def get(self, turn_id: UUID) -> Turn:
+        row = await self._session.get(TurnRow, (self._user_id, turn_id))
+        if row is None:
+            raise TurnNotFound
+        return _entity(row, await self._messages_of(row.conversation_id, turn_id))
+
+    async def running(self, conversation_id: UUID) -> Turn | None:
+        row = await self._session.scalar(
+            select(TurnRow).where(
+                TurnRow.user_id == self._user_id,
+                TurnRow.conversation_id == conversation_id,
+                TurnRow.status == TurnStatus.RUNNING,
+            )
+        )
+        return None if row is None else _entity(row, [])
+
+    async def _claim(self, conversation_id: UUID, length: int) -> bool:
+        claimed = await self._session.scalar(
+            update(ConversationRow)
+            .where(
+                ConversationRow.user_id == self._user_id,
+                ConversationRow.id == conversation_id,
+                ConversationRow.length == length,
+            )
+            .values(length=length + 2, updated_at=utc_now())
+            .returning(ConversationRow.length)
+        )
+        return claimed is not None
+
+    async def _end(
+        self,
+        which: ColumnElement[bool],
+        status: TurnStatus,
+        problem: Problem | None,
+        **values: Any,
+    ) -> Row[datetime, datetime | None] | None:
+        result = await self._session.execute(
+            update(TurnRow)
+            .where(TurnRow.user_id == self._user_id, which)
+            .values(
+                status=status,
+                problem=problem and problem.model_dump(mode="json"),
+                ended_at=utc_now(),
+                **values,
+            )
+            .returning(TurnRow.created_at, TurnRow.ended_at)
+            .execution_options(synchronize_session=False)
+        )
+        return result.one_or_none()
+
+    async def _recorded_before(self, turn: NewTurn) -> ChatReply:
+        """What an earlier attempt, whose outcome was unknown, did; or why there is none."""
+        row = await self._session.get(TurnRow, (self._user_id, turn.id))
+        if row is None:
+            raise ConversationNotFound
+        match await self._messages_of(turn.conversation_id, turn.id):
+            case [message, reply]:
+                return ChatReply(
+                    turn_id=turn.id,
+                    conversation_id=turn.conversation_id,
+                    message=message,
+                    reply=reply,
+                )
+            case _ if row.status == TurnStatus.RUNNING:
+                raise ConversationMoved
+            case _:
+                raise WorkerLost
+
+    async def _messages_of(self, conversation_id: UUID, turn_id: UUID) -> list[Message]:
+        """The message and its reply, or nothing."""
+        rows = await self._session.scalars(
+            select(MessageRow)
+            .where(
+                MessageRow.user_id == self._user_id,
+                MessageRow.conversation_id == conversation_id,
+                MessageRow.turn_id == turn_id,
+            )
+            .order_by(MessageRow.position)
+        )
+        return [message_of(row) for row in rows]
+
+
+def _held_by(turn: NewTurn) -> ColumnElement[bool]:
+    return and_(
+        TurnRow.id == turn.id,
+        TurnRow.fence == turn.fence,
+        TurnRow.status == TurnStatus.RUNNING,
+    )
+
+
+def _entity(row: TurnRow, messages: Sequence[Message]) -> Turn:
+    return Turn(
+        id=row.id,
+        conversation_id=row.conversation_id,
+        status=TurnStatus(row.status),
+        message=TurnMessage(content=row.message),
+        reply=messages[1] if messages else None,
+        problem=row.problem and Problem.model_validate(row.problem),
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )

@@ -1,0 +1,150 @@
+"""The composition root: the one module that knows every floor."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from fastapi import Depends, FastAPI
+
+from parley import __version__, middleware, problems
+from parley.core.database import create_engine
+from parley.core.logging import configure_logging
+from parley.core.security.cursors import Cursors
+from parley.core.security.passwords import Passwords
+from parley.core.security.secret import derive_key, embedded_secret
+from parley.core.security.tokens import LocalTokens
+from parley.core.settings import InvalidSettings, Settings, load_settings
+from parley.crud.ports import Store
+from parley.crud.sql.store import SqlStore
+from parley.dependencies.services import Services
+from parley.routers import auth, chat, conversations, docs, health, turns
+from parley.routers._deprecation import deprecated
+from parley.services.accounts import AccountService
+from parley.services.chat import ChatLimits, ChatService
+from parley.services.conversations import ConversationService
+from parley.services.health import HealthService
+from parley.services.responders.base import Responder
+from parley.services.responders.echo import EchoResponder
+from parley.services.turns import TurnRunner, TurnService
+from parley.services.workers import Worker
+
+TITLE = "Parley"
+DESCRIPTION = """
+A self-hosted chat backend: who is speaking, what was said before, one reply and not two.
+
+Register or log in for an access token, send it as `Authorization: Bearer …`, and chat.
+Every error is a problem (RFC 9457); branch on its `code`.
+"""
+TAGS = [
+    {"name": "chat", "description": "Send a message, get a reply; both are recorded, or neither."},
+    {"name": "conversations", "description": "What was said, and what the model is told first."},
+    {"name": "accounts", "description": "Accounts that Parley keeps itself."},
+    {"name": "health", "description": "For probes and status pages; no token needed."},
+]
+ALIAS_SINCE = datetime(2026, 11, 21, tzinfo=UTC)
+ALIAS_UNTIL = datetime(2027, 11, 21, tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
+
+
+def open_store(settings: Settings) -> SqlStore:
+    """Opens nothing yet: the first transaction does."""
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        pool_overflow=settings.database_pool_overflow,
+        timeout_seconds=settings.database_timeout_seconds,
+    )
+    return SqlStore(engine, timeout_seconds=settings.database_timeout_seconds)
+
+
+def create_app(
+    settings: Settings, *, store: Store | None = None, responder: Responder | None = None
+) -> FastAPI:
+    """
+    The whole application. `store` and `responder` replace what the settings name.
+
+    Raises:
+        InvalidSettings: the settings are good for a command, and not for the API.
+    """
+    settings.check_serving()
+    configure_logging(settings.log_level, settings.log_format)
+    store = store or open_store(settings)
+    runner = TurnRunner(store)
+    worker = Worker(store)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        worker.start()
+        readiness = await app.state.services.health.ready()
+        log.info("started", **readiness.model_dump())
+        yield
+        await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
+        await worker.stop()
+        await store.close()
+
+    app = FastAPI(
+        title=TITLE,
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.services = _services(settings, store, responder or EchoResponder(), runner, worker)
+    _include_routers(app)
+    problems.install(app)
+    app.add_middleware(
+        middleware.RequestLayer,
+        refuse=problems.response_for,
+        request_max_bytes=settings.request_max_bytes,
+    )
+    return app
+
+
+def _services(
+    settings: Settings, store: Store, responder: Responder, runner: TurnRunner, worker: Worker
+) -> Services:
+    secret = settings.auth_secret.get_secret_value() if settings.auth_secret else embedded_secret()
+    tokens = LocalTokens(secret, lifetime_seconds=settings.auth_access_token_seconds)
+    limits = ChatLimits(
+        system_prompt=settings.system_prompt,
+        history_max_messages=settings.history_max_messages,
+        silence_seconds=settings.model_timeout_seconds,
+        reply_seconds=settings.model_reply_seconds,
+        reply_max_characters=settings.reply_max_characters,
+    )
+    return Services(
+        accounts=AccountService(store, tokens, Passwords()),
+        chat=ChatService(store, responder, runner, worker, limits),
+        conversations=ConversationService(store, Cursors(derive_key(secret, "cursors"))),
+        health=HealthService(store, runner, version=__version__),
+        tokens=tokens,
+        turns=TurnService(store),
+    )
+
+
+def _include_routers(app: FastAPI) -> None:
+    # Hot routes first: each one before costs a match.
+    app.include_router(chat.router, prefix="/api/v1")
+    app.include_router(health.router)
+    app.include_router(conversations.router, prefix="/api/v1")
+    app.include_router(turns.router, prefix="/api/v1")
+    app.include_router(auth.router, prefix="/api/v1")
+    alias = deprecated(since=ALIAS_SINCE, until=ALIAS_UNTIL, successor="/api/v1/{user_id}/chat")
+    app.include_router(chat.router, prefix="/api", deprecated=True, dependencies=[Depends(alias)])
+    app.include_router(docs.create_router(TITLE))
+    app.mount(docs.ASSETS_PATH, docs.bundles(), name="docs")
+
+
+def __getattr__(name: str) -> Any:
+    """`uvicorn parley.main:app` gets its application; importing this module makes none."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        return create_app(load_settings())
+    except InvalidSettings as invalid:
+        raise SystemExit(str(invalid)) from None

@@ -1,0 +1,18 @@
+"""Every table, so that `Base.metadata` is whole for whoever imports it."""
+
+from parley.models.base import Base, UtcDateTime, utc_now
+from parley.models.conversation import ConversationRow
+from parley.models.message import MessageRow
+from parley.models.turn import TurnRow, WorkerRow
+from parley.models.user import UserRow
+
+__all__ = [
+    "Base",
+    "ConversationRow",
+    "MessageRow",
+    "TurnRow",
+    "UserRow",
+    "UtcDateTime",
+    "WorkerRow",
+    "utc_now",
+]

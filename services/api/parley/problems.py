@@ -1,0 +1,87 @@
+"""AppError -> RFC 9457. The only code that knows both."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from parley.core.errors import (
+    AppError,
+    BodyTooLarge,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    Unauthenticated,
+)
+from parley.schemas.problem import Fault, Problem
+
+FAULTS_MAX = 20
+LOCATION_CHARACTERS_MAX = 100
+
+# What the framework itself refuses, in our words.
+_FRAMEWORK: dict[int, Callable[[], AppError]] = {
+    400: InvalidRequest,
+    404: RouteNotFound,
+    405: MethodNotAllowed,
+    413: BodyTooLarge,
+}
+
+
+def response_for(scope: Scope, error: AppError, *, faults: list[Fault] | None = None) -> Response:
+    problem = Problem.model_validate(
+        error.members
+        | {
+            "instance": scope["path"],
+            "request_id": scope["state"]["request_id"],
+            "errors": faults,
+        }
+    )
+    response = Response(
+        problem.model_dump_json(),
+        status_code=error.status,
+        media_type="application/problem+json",
+    )
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+async def _app_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AppError)  # noqa: S101 - narrows for the type checker
+    return response_for(request.scope, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    faults = [
+        Fault(
+            location=[_shortened(step) for step in fault["loc"]],
+            message=fault["msg"],
+            code=fault["type"].replace("_", "-"),
+        )
+        for fault in error.errors()[:FAULTS_MAX]
+    ]
+    return response_for(request.scope, InvalidRequest(), faults=faults)
+
+
+async def _refused_by_framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    response = response_for(request.scope, _FRAMEWORK.get(error.status_code, InternalError)())
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _shortened(step: str | int) -> str | int:
+    # The name of an unknown field is the client's, of any length.
+    return step if isinstance(step, int) else step[:LOCATION_CHARACTERS_MAX]
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(AppError, _app_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused_by_framework)

@@ -1,0 +1,51 @@
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from parley.dependencies.auth import Owner
+from parley.dependencies.services import Chat
+from parley.routers._events import EventStream, frames_of
+from parley.routers._responses import JsonRoute, problems
+from parley.schemas.turns import ChatReply, ChatRequest, TurnStarted
+
+EVENT_STREAM = "text/event-stream"
+
+_EXAMPLE = (
+    'id: 1\nevent: turn\ndata: {"turn_id":"…","conversation_id":"…"}\n\n'
+    'id: 2\nevent: delta\ndata: {"text":"You "}\n\n'
+    'id: 3\nevent: done\ndata: {"turn_id":"…","conversation_id":"…","message":{…},"reply":{…}}\n\n'
+)
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": ChatReply,
+        "description": "The recorded turn; as server-sent events, `turn`, then `delta` for each"
+        " piece, then `done` with the recorded turn, or `error` with a problem.",
+        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+    },
+    **problems(401, 403, 404, 409, 413, 502, 503, 504),
+}
+
+router = APIRouter(prefix="/{user_id}/chat", tags=["chat"], route_class=JsonRoute)
+
+
+@router.post("", responses=_RESPONSES)
+async def send_message(owner: Owner, body: ChatRequest, chat: Chat, request: Request) -> Response:
+    """
+    Send one message and get the reply.
+
+    Without `conversation_id` a conversation is made, titled by the message's first 80 characters.
+    With `stream` or `Accept: text/event-stream` the reply comes as it is written. Closing the
+    connection does not end the turn: it is recorded, and the conversation has it.
+    """
+    events = chat.stream(owner, body)
+    # A refusal is raised here, before anything is sent: a problem, never half a stream.
+    started = await anext(events)
+    if isinstance(started, TurnStarted) and (body.stream or _wants_events(request)):
+        return EventStream(frames_of(started, events, request.state.request_id))
+    *_, reply = [event async for event in events]
+    return Response(reply.model_dump_json(), media_type="application/json")
+
+
+def _wants_events(request: Request) -> bool:
+    accepted = request.headers.get("Accept", "")
+    return any(item.split(";")[0].strip() == EVENT_STREAM for item in accepted.split(","))

@@ -1,0 +1,86 @@
+import re
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from parley.schemas.base import Entity, RequestBody, SafeStr
+
+# An address is a name to log in by: no mail is sent to it, so `ann@intranet.local` is as good as
+# any, and what RFC 5321 bounds is all that is asked of it.
+_ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,253}")
+
+
+def _normalised(address: str) -> str:
+    address = unicodedata.normalize("NFC", address.strip()).lower()
+    if not (_ADDRESS.fullmatch(address) and address.isprintable()):
+        raise PydanticCustomError("email_invalid", "Must be an e-mail address")
+    return address
+
+
+Email = Annotated[
+    SafeStr,
+    StringConstraints(max_length=254),
+    AfterValidator(_normalised),
+    Field(examples=["ann@example.com"]),
+]
+Password = Annotated[
+    SecretStr,
+    Field(min_length=12, max_length=128, examples=["correct horse battery staple"]),
+]
+
+
+class EmailCredential(NamedTuple):
+    """What somebody claims before it is known who they are; `address` is normalised."""
+
+    address: str
+
+
+Credential = EmailCredential
+"""What `Store.resolve` takes; its type names the table that is asked."""
+
+
+class Account(Entity):
+    """A local account as its owner's transaction sees it. Never sent to a client."""
+
+    id: str
+    email: str
+    password_hash: str = Field(repr=False)
+    created_at: datetime
+
+
+class Registration(RequestBody):
+    email: Email
+    password: Password
+
+
+class Login(RequestBody):
+    email: Email
+    # No minimum here: a short password is wrong, not malformed.
+    password: Annotated[
+        SecretStr, Field(max_length=128, examples=["correct horse battery staple"])
+    ]
+
+
+class User(Entity):
+    id: str = Field(examples=["01934a7e-6b1c-7d4e-9d38-6f1f6f1b8f3a"])
+    email: str = Field(examples=["ann@example.com"])
+    created_at: datetime
+
+
+class Me(Entity):
+    """Who the token speaks for."""
+
+    id: str = Field(examples=["01934a7e-6b1c-7d4e-9d38-6f1f6f1b8f3a"])
+    email: str = Field(examples=["ann@example.com"])
+
+
+class Session(Entity):
+    """An open session: send `access_token` as `Authorization: Bearer …` until it expires."""
+
+    user: User
+    access_token: str = Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.…"])
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6749's word for it
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])

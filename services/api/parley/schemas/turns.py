@@ -1,0 +1,126 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from parley.schemas.base import Entity, RequestBody, SafeStr
+from parley.schemas.conversations import Message, MessageStatus, Role
+from parley.schemas.files import FileMetadata
+from parley.schemas.problem import Problem
+
+
+class TurnStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETE = "complete"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class ChatRequest(RequestBody):
+    message: Annotated[SafeStr, Field(min_length=1, max_length=32_000, examples=["Hello"])]
+    conversation_id: UUID | None = Field(None, description="Leave it out to start a conversation.")
+    stream: bool = Field(
+        default=False,
+        strict=True,
+        description="Answer with server-sent events; so does `Accept: text/event-stream`.",
+    )
+
+
+class ChatReply(Entity):
+    """A turn that was recorded: the message and its reply."""
+
+    turn_id: UUID
+    conversation_id: UUID
+    message: Message
+    reply: Message
+
+
+class TurnMessage(Entity):
+    """What the user said, kept on the turn whatever becomes of it."""
+
+    content: str
+    attachments: list[FileMetadata] = []
+
+
+class Turn(Entity):
+    id: UUID
+    conversation_id: UUID
+    status: TurnStatus
+    message: TurnMessage
+    reply: Message | None = None
+    problem: Problem | None = Field(None, description="Why it failed.")
+    created_at: datetime
+    ended_at: datetime | None = None
+
+
+class NewTurn(Entity):
+    """
+    A turn that asks to be accepted.
+
+    `fence` is known to the process that runs the turn and to nobody else: only who can
+    name it may end the turn.
+    """
+
+    id: UUID
+    conversation_id: UUID
+    message: str
+    worker_id: UUID
+    fence: UUID
+
+
+class Reply(Entity):
+    """
+    What the model said, and how that ended.
+
+    The ids of both messages are made before recording, so that recording again is the same.
+    """
+
+    id: UUID
+    message_id: UUID
+    content: str
+    status: MessageStatus
+    model: str | None
+
+
+def recorded_turn(
+    turn: NewTurn, length: int, reply: Reply, *, asked_at: datetime, answered_at: datetime
+) -> ChatReply:
+    """A turn's two messages, at the positions that follow `length`."""
+    return ChatReply(
+        turn_id=turn.id,
+        conversation_id=turn.conversation_id,
+        message=Message(
+            id=reply.message_id,
+            conversation_id=turn.conversation_id,
+            position=length + 1,
+            role=Role.USER,
+            content=turn.message,
+            status=MessageStatus.COMPLETE,
+            created_at=asked_at,
+        ),
+        reply=Message(
+            id=reply.id,
+            conversation_id=turn.conversation_id,
+            position=length + 2,
+            role=Role.ASSISTANT,
+            content=reply.content,
+            status=reply.status,
+            model=reply.model,
+            created_at=answered_at,
+        ),
+    )
+
+
+class TurnStarted(Entity):
+    """The first event of every turn."""
+
+    turn_id: UUID
+    conversation_id: UUID
+
+
+class Delta(Entity):
+    """A piece of a reply that is still being written."""
+
+    text: str

@@ -1,0 +1,86 @@
+"""Whether this process serves, and what it can reach."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Literal
+
+from parley.core.errors import Unavailable
+from parley.crud.ports import SCHEMA_REVISION, Store
+from parley.schemas.health import DatabaseHealth, Health, Readiness, ServiceHealth
+from parley.services.turns import TurnRunner
+
+# Less than a probe waits: Kubernetes gives it one second.
+PROBE_SECONDS = 0.5
+
+
+class HealthService:
+    def __init__(self, store: Store, runner: TurnRunner, *, version: str) -> None:
+        self._store = store
+        self._runner = runner
+        self._version = version
+        self._started_at = monotonic()
+        self._revision: str | None = None
+
+    def alive(self) -> Health:
+        """Asks nobody: a database that is down is no reason to restart this process."""
+        return Health(
+            version=self._version,
+            uptime_seconds=round(monotonic() - self._started_at, 3),
+            timestamp=datetime.now(UTC),
+        )
+
+    async def ready(self) -> Readiness:
+        """
+        Once the database has answered with a schema this code knows, ready until draining.
+
+        A later outage concerns every replica alike: taking them all out would help nobody.
+        """
+        database = await self._database()
+        if database == "connected" and not is_served_by(self._revision):
+            with suppress(Unavailable):
+                self._revision = await self._store.revision()
+        draining = self._runner.is_draining
+        return Readiness(
+            status="ready" if is_served_by(self._revision) and not draining else "not-ready",
+            database=database,
+            schema_revision=self._revision,
+            draining=draining,
+        )
+
+    async def database(self) -> DatabaseHealth:
+        asked_at = monotonic()
+        try:
+            revision = await self._store.revision()
+        except Unavailable:
+            return DatabaseHealth(
+                status="error", latency_seconds=None, pool=self._store.pool(), revision=None
+            )
+        return DatabaseHealth(
+            status="ok",
+            latency_seconds=round(monotonic() - asked_at, 6),
+            pool=self._store.pool(),
+            revision=revision,
+        )
+
+    async def service(self) -> ServiceHealth:
+        database = await self._database()
+        return ServiceHealth(
+            status="ok" if database == "connected" else "error",
+            database=database,
+            timestamp=datetime.now(UTC),
+        )
+
+    async def _database(self) -> Literal["connected", "disconnected"]:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._store.ping()
+        except (Unavailable, TimeoutError):
+            return "disconnected"
+        return "connected"
+
+
+def is_served_by(revision: str | None) -> bool:
+    """The code's own schema or a later one; revisions are four digits counting up."""
+    return revision is not None and revision.isdecimal() and revision >= SCHEMA_REVISION

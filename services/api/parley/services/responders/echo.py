@@ -1,0 +1,31 @@
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+
+from parley.services.responders.base import PromptMessage
+
+# A word with the white space behind it: joined again, nothing is lost.
+_WORDS = re.compile(r"\S+\s*|\s+")
+_FIRST_WORDS = 5
+
+
+class EchoResponder:
+    """Says back what it heard and what it remembers: a client can be tried with no model."""
+
+    model = "echo"
+
+    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+        *history, asked = [message for message in prompt if message.role != "system"]
+        reply = f"You said: {asked.content}\n{_memory(history)}"
+        for word in _WORDS.findall(reply):
+            yield word
+            # As a real model does between words: let others run.
+            await asyncio.sleep(0)
+
+
+def _memory(history: Sequence[PromptMessage]) -> str:
+    said = [message.content for message in history if message.role == "user"]
+    if not said:
+        return "I remember nothing yet."
+    words = " ".join(said[-1].split()[:_FIRST_WORDS])
+    return f"I remember {len(history)} earlier messages; you last said: {words}."

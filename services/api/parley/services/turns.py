@@ -1,0 +1,174 @@
+"""A turn runs in a task of its own: sockets come and go, the turn does not."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from uuid import UUID
+
+import structlog
+
+from parley.core.errors import AppError, Draining, InternalError, Unavailable, WorkerLost
+from parley.core.logging import frames_of
+from parley.crud.ports import Store
+from parley.schemas.problem import Problem
+from parley.schemas.turns import ChatReply, Delta, NewTurn, Turn, TurnStarted, TurnStatus
+
+SETTLE_SECONDS = 1.0
+LAST_WORDS_SECONDS = 5.0
+
+Event = TurnStarted | Delta | ChatReply
+
+log = structlog.get_logger(__name__)
+
+
+def problem_of(error: AppError) -> Problem:
+    return Problem.model_validate(error.members)
+
+
+class LiveTurn:
+    """
+    What a running turn has said so far, for any number of readers at any pace.
+
+    The turn's task is its only writer. A reader who leaves takes nothing along.
+    """
+
+    def __init__(self, user_id: str, turn: NewTurn) -> None:
+        self.user_id = user_id
+        self.turn = turn
+        # The store may have it as running, and is still to be told how it ended.
+        self.is_open = False
+        self.interruption: AppError | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._events: list[Event] = []
+        self._error: AppError | None = None
+        self._has_ended = False
+        self._news = asyncio.Event()
+
+    def publish(self, event: Event) -> None:
+        self._events.append(event)
+        self._tell()
+
+    def finish(self, reply: ChatReply) -> None:
+        self._has_ended = True
+        self.publish(reply)
+
+    def fail(self, error: AppError) -> None:
+        self._has_ended = True
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def read(self) -> AsyncGenerator[Event]:
+        """
+        Everything from the first event on; the last one is the recorded turn.
+
+        Raises:
+            AppError: how the turn failed, or why it was refused if nothing was yielded.
+        """
+        position = 0
+        while True:
+            while position < len(self._events):
+                yield self._events[position]
+                position += 1
+            if self._has_ended:
+                break
+            await self._news.wait()
+        if self._error is not None:
+            raise self._error
+
+    def waits_with(self, patience: asyncio.Timeout) -> None:
+        """From now on, `interrupt` ends what happens under `patience`."""
+        self._patience = patience
+
+    def interrupt(self, reason: AppError) -> None:
+        """Stop listening to the model; the turn ends with what it has."""
+        self.interruption = reason
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+
+class TurnRunner:
+    """Keeps the tasks, and sees to it that each turn ends in the store whatever happens here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._running: dict[asyncio.Task[None], LiveTurn] = {}
+        self.is_draining = False
+
+    def start(
+        self, user_id: str, turn: NewTurn, work: Callable[[LiveTurn], Awaitable[ChatReply]]
+    ) -> LiveTurn:
+        """
+        Raises:
+            Draining: this process begins nothing new.
+        """
+        if self.is_draining:
+            raise Draining
+        live = LiveTurn(user_id, turn)
+        task = asyncio.create_task(self._supervise(live, work), name=f"turn {turn.id}")
+        self._running[task] = live
+        task.add_done_callback(self._running.pop)
+        return live
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """Begin nothing new, let turns finish within the grace, then end them with what they have."""
+        self.is_draining = True
+        await self._wait(grace_seconds)
+        for live in self._running.values():
+            live.interrupt(Draining())
+        await self._wait(LAST_WORDS_SECONDS)
+        for task in self._running:
+            task.cancel()
+        await self._wait(LAST_WORDS_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+
+    async def _supervise(
+        self, live: LiveTurn, work: Callable[[LiveTurn], Awaitable[ChatReply]]
+    ) -> None:
+        error: AppError
+        try:
+            live.finish(await work(live))
+        except AppError as expected:
+            error = expected
+        except Exception as bug:  # noqa: BLE001 - logged here, and the turn must end
+            log.error("turn-crashed", turn_id=str(live.turn.id), **frames_of(bug))
+            error = InternalError().about(
+                turn_id=live.turn.id, conversation_id=live.turn.conversation_id
+            )
+        else:
+            return
+        live.fail(error)
+        await self._settle(live, error)
+
+    async def _settle(self, live: LiveTurn, error: AppError) -> None:
+        # A commit whose outcome is unknown may have left the turn running, with nobody to run it.
+        while live.is_open:
+            try:
+                async with self._store.begin(live.user_id) as tx:
+                    await tx.turns.fail(live.turn, problem_of(error))
+                live.is_open = False
+            except Unavailable:
+                await asyncio.sleep(SETTLE_SECONDS)
+
+
+class TurnService:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, user_id: str, turn_id: UUID) -> Turn:
+        """
+        Raises:
+            TurnNotFound: it is another user's, or nobody's.
+        """
+        async with self._store.begin(user_id, read_only=True) as tx:
+            turn = await tx.turns.get(turn_id)
+        if turn.status is not TurnStatus.RUNNING:
+            return turn
+        async with self._store.begin(user_id) as tx:
+            await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
+            return await tx.turns.get(turn_id)

@@ -1,0 +1,68 @@
+"""How the other processes see this one."""
+
+import asyncio
+from contextlib import suppress
+from time import monotonic
+
+import structlog
+
+from parley.core.errors import Unavailable
+from parley.core.ids import new_id
+from parley.crud.ports import LEASE_SECONDS, Store
+
+RENEW_SECONDS = LEASE_SECONDS / 3
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """
+    Holds a lease in the store for as long as the process lives.
+
+    Whoever meets a running turn of a process without one closes the turn: so a turn is begun only
+    under a lease, and one that outlives it can no longer be recorded.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.id = new_id()
+        self._store = store
+        self._held_until = 0.0
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def ensure_lease(self) -> None:
+        """
+        Raises:
+            DatabaseUnavailable: there is none, and it cannot be had now.
+        """
+        if monotonic() >= self._held_until:
+            await self._renew()
+
+    def start(self) -> None:
+        self._renewing = asyncio.create_task(self._keep_renewing())
+
+    async def stop(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._renewing
+        # Without a store the lease runs out by itself.
+        with suppress(Unavailable):
+            await self._store.forget(self.id)
+
+    async def _renew(self) -> None:
+        # Counted from before the question: never longer than the store counts it.
+        asked_at = monotonic()
+        await self._store.renew(self.id)
+        self._held_until = asked_at + LEASE_SECONDS
+
+    async def _keep_renewing(self) -> None:
+        swept = False
+        while True:
+            try:
+                await self._renew()
+                if not swept:
+                    await self._store.forget_dead()
+                    swept = True
+            except Unavailable as error:
+                log.warning("lease-not-renewed", code=error.code)
+            await asyncio.sleep(RENEW_SECONDS)

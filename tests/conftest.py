@@ -1,0 +1,143 @@
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, Callable, Generator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+
+from parley.cli.migrate import upgrade
+from parley.core.database import create_engine
+from parley.core.ids import new_id
+from parley.core.security.tokens import LocalTokens
+from parley.core.settings import Settings
+from parley.crud.memory.store import MemoryStore, empty_tables
+from parley.crud.ports import Store
+from parley.crud.sql.store import SqlStore
+from parley.main import create_app
+from tests.databases import Databases, DatabaseUrls
+from tests.servers import postgres_server, redis_server
+
+SECRET = "a secret of the tests, with more than 32 bytes"
+TIMEOUT_SECONDS = 10
+
+
+@pytest.fixture(autouse=True)
+def empty_memory_store() -> Generator[None]:
+    empty_tables()
+    yield
+    empty_tables()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's `.env`, `var/` and environment are theirs."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_url() -> Generator[str]:
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Generator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_admin_url: str) -> Generator[Databases]:
+    databases = Databases(postgres_admin_url)
+    asyncio.run(databases.make_template(upgrade))
+    yield databases
+    asyncio.run(databases.close())
+
+
+@pytest.fixture
+async def postgres(databases: Databases) -> AsyncGenerator[DatabaseUrls]:
+    """A migrated PostgreSQL database of this test's own."""
+    urls = await databases.clone()
+    yield urls
+    await databases.drop(urls)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite database of this test's own."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'parley.db')}"
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def store_url(backend: str, request: pytest.FixtureRequest) -> str | None:
+    """As the API's role; None for memory."""
+    # Not in `store`: what these start runs an event loop of its own.
+    match backend:
+        case "sqlite":
+            return request.getfixturevalue("sqlite_url")
+        case "postgres":
+            return request.getfixturevalue("postgres").api
+        case _:
+            return None
+
+
+@pytest.fixture
+async def store(store_url: str | None) -> AsyncGenerator[Store]:
+    """Every back end behind the same door; a test that asks for it runs on all of them."""
+    if store_url is None:
+        yield MemoryStore()
+        return
+    store = SqlStore(create_engine(store_url), timeout_seconds=TIMEOUT_SECONDS)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(auth_secret=SECRET)
+
+
+@pytest.fixture
+async def app(settings: Settings, store: Store) -> AsyncGenerator[FastAPI]:
+    app = create_app(settings, store=store)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncGenerator[AsyncClient]:
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+def alice() -> str:
+    return str(new_id())
+
+
+@pytest.fixture
+def bob() -> str:
+    return str(new_id())
+
+
+@pytest.fixture
+def bearer() -> Callable[[str], dict[str, str]]:
+    """The header of a user's token."""
+    tokens = LocalTokens(SECRET, lifetime_seconds=300)
+    return lambda user_id: {"Authorization": f"Bearer {tokens.issue(user_id)}"}
