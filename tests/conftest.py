@@ -1,6 +1,8 @@
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncGenerator, Callable, Generator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,15 @@ from httpx import ASGITransport, AsyncClient
 from parley.cli.migrate import upgrade
 from parley.core.database import create_engine
 from parley.core.ids import new_id
+from parley.core.logging import configure_logging
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore, empty_tables
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.main import create_app
+from parley.services.responders.base import Responder
+from parley.services.responders.echo import EchoResponder
 from tests.databases import Databases, DatabaseUrls
 from tests.servers import postgres_server, redis_server
 
@@ -114,8 +119,14 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-async def app(settings: Settings, store: Store) -> AsyncGenerator[FastAPI]:
-    app = create_app(settings, store=store)
+def responder() -> Responder:
+    """What answers in this test; override it for another."""
+    return EchoResponder()
+
+
+@pytest.fixture
+async def app(settings: Settings, store: Store, responder: Responder) -> AsyncGenerator[FastAPI]:
+    app = create_app(settings, store=store, responder=responder)
     async with app.router.lifespan_context(app):
         yield app
 
@@ -124,6 +135,17 @@ async def app(settings: Settings, store: Store) -> AsyncGenerator[FastAPI]:
 async def client(app: FastAPI) -> AsyncGenerator[AsyncClient]:
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
         yield client
+
+
+@pytest.fixture
+def logged() -> Generator[StringIO]:
+    """Every line that is logged from here on, as a container would write it; ask for it last."""
+    configure_logging("DEBUG", "json")
+    (handler,) = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
+    output = StringIO()
+    handler.setStream(output)
+    yield output
+    configure_logging("WARNING", "json")
 
 
 @pytest.fixture

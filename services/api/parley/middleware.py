@@ -64,7 +64,7 @@ class RequestLayer:
             log.info(
                 "request",
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
+                route=_route_of(scope),
                 status=status,
                 duration_seconds=round(perf_counter() - started_at, 6),
                 user_id=state.get("user_id"),
@@ -93,6 +93,13 @@ class RequestLayer:
             return message
 
         return receive_counted
+
+
+def _route_of(scope: Scope) -> str | None:
+    """The template, never the path: its ids and its secrets are the client's."""
+    # `scope["route"]` knows only the part that its own router gave it.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    return getattr(context, "path", None)
 
 
 def _request_id(headers: Headers) -> str:

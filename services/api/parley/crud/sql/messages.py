@@ -27,14 +27,10 @@ class SqlMessages:
     ) -> Sequence[Message]:
         query = self._shown(conversation_id)
         position = MessageRow.position
-        if order is Order.OLDEST_FIRST:
-            query = query.order_by(position)
-            beyond = position > after
-        else:
-            query = query.order_by(position.desc())
-            beyond = position < after
+        oldest_first = order is Order.OLDEST_FIRST
         if after is not None:
-            query = query.where(beyond)
+            query = query.where(position > after if oldest_first else position < after)
+        query = query.order_by(position if oldest_first else position.desc())
         return [message_of(row) for row in await self._session.scalars(query.limit(limit))]
 
     def _shown(self, conversation_id: UUID) -> Select[MessageRow]:

@@ -1,0 +1,53 @@
+"""What tests make over and over."""
+
+from typing import Any
+from uuid import UUID
+
+from parley.core.ids import new_id
+from parley.crud.ports import Store
+from parley.schemas.conversations import Conversation, ConversationDraft, MessageStatus
+from parley.schemas.problem import Problem
+from parley.schemas.turns import ChatReply, NewTurn, Reply
+
+PROBLEM = Problem(type="/problems/x", title="X", status=502, detail="Why.", code="x")
+
+
+def new_turn(conversation_id: UUID, message: str = "hello", *, worker_id: UUID | None = None):
+    return NewTurn(
+        id=new_id(),
+        conversation_id=conversation_id,
+        message=message,
+        worker_id=worker_id or new_id(),
+        fence=new_id(),
+    )
+
+
+def new_reply(content: str = "ok", status: MessageStatus = MessageStatus.COMPLETE):
+    return Reply(id=new_id(), message_id=new_id(), content=content, status=status, model="echo")
+
+
+async def make_conversation(store: Store, user_id: str, **fields: Any) -> Conversation:
+    async with store.begin(user_id) as tx:
+        return await tx.conversations.create(new_id(), ConversationDraft(**fields))
+
+
+async def accept(store: Store, user_id: str, turn: NewTurn) -> NewTurn:
+    async with store.begin(user_id) as tx:
+        await tx.turns.accept(turn)
+    return turn
+
+
+async def record(
+    store: Store,
+    user_id: str,
+    conversation_id: UUID,
+    message: str = "hello",
+    status: MessageStatus = MessageStatus.COMPLETE,
+) -> ChatReply:
+    """One whole turn."""
+    turn = await accept(store, user_id, new_turn(conversation_id, message))
+    problem = None if status is MessageStatus.COMPLETE else PROBLEM
+    async with store.begin(user_id) as tx:
+        length = (await tx.conversations.get(conversation_id)).length
+        reply = new_reply(f"re: {message}", status)
+        return await tx.turns.record(turn, length, reply, problem)

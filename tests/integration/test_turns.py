@@ -1,0 +1,289 @@
+"""What becomes of a turn when something goes wrong around it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from io import StringIO
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from parley.core.errors import AppError, DatabaseUnavailable, Draining, InternalError, WorkerLost
+from parley.crud.ports import Store, Transaction
+from parley.schemas.conversations import Message, Order
+from parley.schemas.turns import ChatReply, ChatRequest, Turn, TurnStarted, TurnStatus
+from parley.services import turns as turns_module
+from parley.services.chat import ChatLimits, ChatService
+from parley.services.responders.base import Responder
+from parley.services.turns import TurnRunner
+from parley.services.workers import Worker
+from tests.responders import Gated, Scripted
+
+LIMITS = ChatLimits(
+    system_prompt=None,
+    history_max_messages=10,
+    silence_seconds=30,
+    reply_seconds=30,
+    reply_max_characters=1000,
+)
+
+
+class Process:
+    """What `main` wires for one process: two of them are two replicas."""
+
+    def __init__(self, store: Store, responder: Responder) -> None:
+        self.runner = TurnRunner(store)
+        self.worker = Worker(store)
+        self.chat = ChatService(store, responder, self.runner, self.worker, LIMITS)
+
+    async def say(self, user_id: str, message: str, conversation_id: UUID | None = None):
+        request = ChatRequest(message=message, conversation_id=conversation_id)
+        return [event async for event in self.chat.stream(user_id, request)]
+
+    async def begin(self, user_id: str, conversation_id: UUID | None = None) -> TurnStarted:
+        """A turn whose reader leaves at once."""
+        request = ChatRequest(message="hello", conversation_id=conversation_id)
+        async with aclosing(self.chat.stream(user_id, request)) as events:
+            started = await anext(events)
+        assert isinstance(started, TurnStarted)
+        return started
+
+    async def idle(self) -> None:
+        """Until every turn has ended."""
+        while self.runner._running:  # noqa: SLF001 - nobody else is told when they are all gone
+            await asyncio.wait(self.runner._running)  # noqa: SLF001
+
+
+class Treacherous:
+    """
+    A store that loses its answers, as a connection cut during COMMIT does.
+
+    `lose(n, after_commit)` makes the n-th next transaction fail, before or after its commit.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._losing: dict[int, bool] = {}
+        self._count = 0
+
+    def lose(self, *which: int, after_commit: bool) -> None:
+        self._losing |= {self._count + n: after_commit for n in which}
+
+    @asynccontextmanager
+    async def begin(self, user_id: str, *, read_only: bool = False) -> AsyncGenerator[Transaction]:
+        self._count += 1
+        after_commit = self._losing.pop(self._count, None)
+        async with self._store.begin(user_id, read_only=read_only) as tx:
+            yield tx
+            if after_commit is False:
+                raise DatabaseUnavailable
+        if after_commit:
+            raise DatabaseUnavailable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def messages_of(store: Store, user_id: str, conversation_id: UUID) -> list[Message]:
+    async with store.begin(user_id, read_only=True) as tx:
+        return [*await tx.messages.page(conversation_id, Order.OLDEST_FIRST, 10, None)]
+
+
+async def turn_of(store: Store, user_id: str, turn_id: UUID) -> Turn:
+    async with store.begin(user_id, read_only=True) as tx:
+        return await tx.turns.get(turn_id)
+
+
+@pytest.fixture(autouse=True)
+def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "SETTLE_SECONDS", 0)
+
+
+class TestReader:
+    async def test_a_reader_who_leaves_does_not_end_the_turn(self, store: Store, alice: str):
+        model = Gated("first ")
+        process = Process(store, model)
+        started = await process.begin(alice)
+        await model.asked.wait()
+        model.gate.set()
+        await process.idle()
+
+        turn = await turn_of(store, alice, started.turn_id)
+        assert TurnStatus.COMPLETE == turn.status
+        assert ["hello", "first re: hello"] == [
+            m.content for m in await messages_of(store, alice, started.conversation_id)
+        ]
+
+    async def test_no_connection_is_held_while_the_model_thinks(self, store: Store, alice: str):
+        model = Gated()
+        process = Process(store, model)
+        started = [await process.begin(alice) for _ in range(15)]
+        await model.asked.wait()
+
+        pool = store.pool()
+        assert pool is None or 0 == pool.in_use
+
+        model.gate.set()
+        await process.idle()
+        for turn in started:
+            assert TurnStatus.COMPLETE == (await turn_of(store, alice, turn.turn_id)).status
+
+
+class TestShutdown:
+    @pytest.mark.parametrize("first", ["", "half"])
+    async def test_what_does_not_finish_in_the_grace_ends_with_what_it_has(
+        self, store: Store, alice: str, first: str
+    ):
+        model = Gated(first)
+        process = Process(store, model)
+        saying = asyncio.create_task(process.say(alice, "hello"))
+        await model.asked.wait()
+        await process.runner.stop(grace_seconds=0)
+
+        with pytest.raises(Draining) as refused:
+            await saying
+        assert model.was_closed
+        turn = await turn_of(store, alice, UUID(refused.value.extensions["turn_id"]))
+        assert turn.problem is not None
+        assert (TurnStatus.FAILED, "draining") == (turn.status, turn.problem.code)
+        assert (turn.reply and turn.reply.content) == (first or None)
+
+    async def test_what_finishes_in_the_grace_is_whole(self, store: Store, alice: str):
+        model = Gated()
+        process = Process(store, model)
+        started = await process.begin(alice)
+        await model.asked.wait()
+        stopping = asyncio.create_task(process.runner.stop(grace_seconds=30))
+        await asyncio.sleep(0)  # `stop` has begun to wait
+        assert process.runner.is_draining
+        model.gate.set()
+        await stopping
+
+        assert TurnStatus.COMPLETE == (await turn_of(store, alice, started.turn_id)).status
+
+    async def test_nothing_new_is_begun(self, store: Store, alice: str):
+        process = Process(store, Scripted("ok"))
+        await process.runner.stop(grace_seconds=0)
+
+        with pytest.raises(Draining):
+            await process.say(alice, "hello")
+
+
+class TestLostWorker:
+    async def test_the_next_message_closes_the_turn_of_a_dead_worker(
+        self, store: Store, alice: str
+    ):
+        model = Gated("half")
+        dead, alive = Process(store, model), Process(store, Scripted("ok"))
+        started = await dead.begin(alice)
+        await model.asked.wait()
+        await store.forget(dead.worker.id)
+
+        *_, reply = await alive.say(alice, "again", started.conversation_id)
+
+        assert isinstance(reply, ChatReply)
+        closed = await turn_of(store, alice, started.turn_id)
+        assert closed.problem is not None
+        assert (TurnStatus.FAILED, "worker-lost") == (closed.status, closed.problem.code)
+        assert "hello" == closed.message.content
+
+        model.gate.set()
+        await dead.idle()
+        assert ["again", "ok"] == [
+            m.content for m in await messages_of(store, alice, started.conversation_id)
+        ]
+
+    async def test_who_waits_for_a_reply_of_a_lost_lease_is_told(self, store: Store, alice: str):
+        model = Gated("half")
+        process, other = Process(store, model), Process(store, Scripted("ok"))
+        started = await process.begin(alice)
+        await model.asked.wait()
+        model.asked.clear()
+        saying = asyncio.create_task(process.say(alice, "mine"))
+        await model.asked.wait()
+        await store.forget(process.worker.id)
+        await other.say(alice, "again", started.conversation_id)
+        (mine,) = [
+            turn.turn.conversation_id
+            for turn in process.runner._running.values()  # noqa: SLF001
+            if turn.turn.message == "mine"
+        ]
+        await other.say(alice, "again", mine)
+        model.gate.set()
+
+        with pytest.raises(WorkerLost):
+            await saying
+
+
+class TestLostAnswers:
+    async def test_a_turn_accepted_in_a_commit_whose_answer_was_lost_is_closed(
+        self, store: Store, alice: str
+    ):
+        treacherous = Treacherous(store)
+        process = Process(treacherous, Scripted("ok"))
+        *_, first = await process.say(alice, "hello")
+        # Accepting commits and seems not to; closing it fails once, too.
+        treacherous.lose(1, 2, after_commit=True)
+        with pytest.raises(DatabaseUnavailable):
+            await process.say(alice, "again", first.conversation_id)
+        await process.idle()
+
+        *_, last = await process.say(alice, "once more", first.conversation_id)
+        assert 3 == last.message.position
+
+    @pytest.mark.parametrize("after_commit", [False, True])
+    async def test_a_reply_outlives_one_lost_answer(
+        self, store: Store, alice: str, *, after_commit: bool
+    ):
+        treacherous = Treacherous(store)
+        treacherous.lose(2, after_commit=after_commit)
+        *_, reply = await Process(treacherous, Scripted("ok")).say(alice, "hello")
+
+        assert [reply.message, reply.reply] == await messages_of(
+            store, alice, reply.conversation_id
+        )
+
+    async def test_a_turn_that_cannot_be_recorded_is_failed_once_the_store_is_back(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.services.chat.RECORD_SECONDS", 0)
+        treacherous = Treacherous(store)
+        treacherous.lose(2, 3, 4, after_commit=False)
+        process = Process(treacherous, Scripted("ok"))
+        with pytest.raises(DatabaseUnavailable) as refused:
+            await process.say(alice, "hello")
+        await process.idle()
+
+        turn = await turn_of(store, alice, UUID(refused.value.extensions["turn_id"]))
+        assert (TurnStatus.FAILED, None) == (turn.status, turn.reply)
+
+
+class TestBugs:
+    async def test_a_bug_ends_the_turn_and_says_nothing_of_itself(
+        self, store: Store, alice: str, logged: StringIO
+    ):
+        process = Process(store, Scripted("half", error=RuntimeError("canary")))
+        with pytest.raises(InternalError) as refused:
+            await process.say(alice, "hello")
+
+        turn = await turn_of(store, alice, UUID(refused.value.extensions["turn_id"]))
+        assert turn.problem is not None
+        assert (TurnStatus.FAILED, "internal-error") == (turn.status, turn.problem.code)
+        assert "responder-crashed" in logged.getvalue()
+        assert "canary" not in turn.model_dump_json() + logged.getvalue()
+
+    async def test_a_bug_while_recording_ends_the_turn_too(self, store: Store, alice: str):
+        class Broken(Scripted):
+            @property
+            def model(self) -> str:
+                raise RuntimeError("canary")
+
+        process = Process(store, Broken("ok"))
+        with pytest.raises(AppError) as refused:
+            await process.say(alice, "hello")
+        await process.idle()
+
+        assert isinstance(refused.value, InternalError)
+        turn = await turn_of(store, alice, UUID(refused.value.extensions["turn_id"]))
+        assert TurnStatus.FAILED == turn.status

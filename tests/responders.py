@@ -1,0 +1,46 @@
+"""Models that a test can steer."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from parley.services.responders.base import PromptMessage
+
+
+class Scripted:
+    """Says its pieces, then raises its error, if it has one; remembers what it was asked."""
+
+    model = "scripted"
+
+    def __init__(self, *pieces: str, error: Exception | None = None) -> None:
+        self.prompts: list[list[PromptMessage]] = []
+        self.pieces = pieces
+        self.error = error
+
+    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+        self.prompts.append([*prompt])
+        for piece in self.pieces:
+            yield piece
+        if self.error is not None:
+            raise self.error
+
+
+class Gated:
+    """Says a first piece, if any, then waits for `gate`; `asked` tells that somebody asked."""
+
+    model = "gated"
+
+    def __init__(self, first: str = "") -> None:
+        self.first = first
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.was_closed = False
+
+    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+        try:
+            if self.first:
+                yield self.first
+            self.asked.set()
+            await self.gate.wait()
+            yield f"re: {prompt[-1].content}"
+        finally:
+            self.was_closed = True

@@ -1,0 +1,92 @@
+"""What the API asks of its settings beyond what a command does."""
+
+from typing import Any
+
+import pytest
+
+from parley.core.settings import InvalidSettings, Settings
+
+PRODUCTION = {
+    "environment": "production",
+    "auth_secret": "s" * 32,
+    "database_url": "postgresql://api:canary-4711@host/name",
+    "redis_url": "redis://host:6379/0",
+}
+
+
+def faults(**values: Any) -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        Settings(**values).check_serving()
+    assert "canary-4711" not in str(caught.value)
+    return caught.value.faults
+
+
+def names(**values: Any) -> list[str]:
+    return [fault.partition(":")[0] for fault in faults(**values)]
+
+
+def without(name: str) -> dict[str, str]:
+    return {key: value for key, value in PRODUCTION.items() if key != name}
+
+
+class TestDevelopment:
+    def test_nothing_need_be_set(self):
+        Settings().check_serving()
+
+    def test_a_short_secret_is_taken(self):
+        Settings(auth_secret="short").check_serving()
+
+
+class TestStaging:
+    def test_a_secret_is_all_it_needs(self):
+        Settings(environment="staging", auth_secret="s" * 32).check_serving()
+
+    def test_without_a_secret_it_does_not_start(self):
+        assert ["AUTH_SECRET"] == names(environment="staging")
+
+
+class TestProduction:
+    def test_with_everything_set_it_starts(self):
+        Settings(**PRODUCTION).check_serving()
+
+    def test_each_thing_that_is_missing_has_a_line(self):
+        assert ["AUTH_SECRET", "DATABASE_URL", "REDIS_URL"] == names(environment="production")
+
+    @pytest.mark.parametrize("name", ["auth_secret", "database_url", "redis_url"])
+    def test_one_that_is_missing_is_named(self, name: str):
+        assert [name.upper()] == names(**without(name))
+
+    @pytest.mark.parametrize("secret", ["s", "s" * 31, "é" * 15 + "s"])
+    def test_a_secret_under_32_bytes_is_refused_and_not_shown(self, secret: str):
+        fault = faults(**PRODUCTION | {"auth_secret": secret})
+
+        assert ["AUTH_SECRET: must have at least 32 bytes in production"] == fault
+
+    def test_a_secret_is_measured_in_bytes(self):
+        Settings(**PRODUCTION | {"auth_secret": "é" * 16}).check_serving()
+
+    @pytest.mark.parametrize("environment", ["staging", "production"])
+    def test_an_empty_secret_is_none(self, environment: str):
+        """As an empty file of a secret gives."""
+        assert ["AUTH_SECRET"] == names(
+            **PRODUCTION | {"environment": environment, "auth_secret": ""}
+        )
+
+    @pytest.mark.parametrize(
+        "url", ["sqlite:///var/parley.db", "sqlite:////srv/parley.db", "sqlite+aiosqlite:///x.db"]
+    )
+    def test_sqlite_is_refused(self, url: str):
+        assert ["DATABASE_URL"] == names(**PRODUCTION | {"database_url": url})
+
+    def test_the_owners_url_is_refused(self):
+        assert ["DATABASE_MIGRATION_URL"] == names(
+            **PRODUCTION, database_migration_url="postgresql://owner:canary-4711@host/name"
+        )
+
+    @pytest.mark.parametrize("environment", ["development", "staging"])
+    def test_elsewhere_the_owners_url_may_be_set(self, environment: str):
+        owners = "postgresql://owner:secret@host/name"
+
+        Settings(
+            **PRODUCTION | {"environment": environment}, database_migration_url=owners
+        ).check_serving()
