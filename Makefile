@@ -10,7 +10,6 @@ UV := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 CODE := services/api tests
-export BACKEND_PORT ?= 8000
 
 ##@ Use
 .PHONY: help
@@ -18,7 +17,7 @@ help: ## List these targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: .venv/.runtime ## Serve Parley here: SQLite in var/, no Docker (BACKEND_PORT=8000)
+run: .venv/.runtime ## Serve Parley here: SQLite in var/, no Docker
 	@$(BIN)/parley migrate
 	@exec $(BIN)/parley serve
 

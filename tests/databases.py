@@ -63,6 +63,9 @@ class Databases:
             api=self._api,
             api_password=self._passwords[self._api],
         )
+        async with connected(self._admin_url) as connection:
+            # To end a connection, as `drop` does, one must have the powers of who opened it.
+            await connection.execute(f"GRANT {self._owner}, {self._api} TO CURRENT_USER")
         await asyncio.to_thread(migrate, template.owner)
         # A template that somebody is connected to cannot be cloned.
         async with connected(self._admin_url) as connection:

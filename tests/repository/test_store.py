@@ -9,7 +9,7 @@ from parley.core.ids import new_id
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.sql.store import SqlStore
 from tests.databases import DatabaseUrls, connected
-from tests.factories import make_conversation, record
+from tests.factories import accept, make_conversation, new_reply, new_turn, record
 
 
 class TestStore:
@@ -28,6 +28,23 @@ class TestStore:
             assert None is await store.revision()
         finally:
             await store.close()
+
+    @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+    async def test_a_reader_sees_one_moment(self, store: Store, alice: str):
+        """Memory has one transaction of a user at a time."""
+        conversation = await make_conversation(store, alice)
+        turn = await accept(store, alice, new_turn(conversation.id))
+        async with store.begin(alice, read_only=True) as reader:
+            assert [] == await reader.messages.history(conversation.id, 10)
+            async with store.begin(alice) as writer:
+                await writer.turns.record(turn, 0, new_reply(), None)
+
+            assert None is not await reader.turns.running(conversation.id)
+            assert [] == await reader.messages.history(conversation.id, 10)
+
+        async with store.begin(alice, read_only=True) as reader:
+            assert None is await reader.turns.running(conversation.id)
+            assert 2 == len(await reader.messages.history(conversation.id, 10))
 
     async def test_a_reader_cannot_write(self, postgres: DatabaseUrls, alice: str):
         store = SqlStore(create_engine(postgres.api), timeout_seconds=3)

@@ -77,6 +77,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        runner.open()
         worker.start()
         readiness = await app.state.services.health.ready()
         log.info("started", **readiness.model_dump())
@@ -93,7 +94,10 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # The name of an operation is a function's in a generated client.
+        generate_unique_id_function=lambda route: route.name,
     )
+    app.state.runner = runner
     app.state.services = _services(settings, store, responder or EchoResponder(), runner, worker)
     _include_routers(app)
     problems.install(app)
@@ -135,7 +139,13 @@ def _include_routers(app: FastAPI) -> None:
     app.include_router(turns.router, prefix="/api/v1")
     app.include_router(auth.router, prefix="/api/v1")
     alias = deprecated(since=ALIAS_SINCE, until=ALIAS_UNTIL, successor="/api/v1/{user_id}/chat")
-    app.include_router(chat.router, prefix="/api", deprecated=True, dependencies=[Depends(alias)])
+    app.include_router(
+        chat.router,
+        prefix="/api",
+        deprecated=True,
+        dependencies=[Depends(alias)],
+        generate_unique_id_function=lambda route: f"{route.name}_unversioned",
+    )
     app.include_router(docs.create_router(TITLE))
     app.mount(docs.ASSETS_PATH, docs.bundles(), name="docs")
 

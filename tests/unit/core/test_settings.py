@@ -10,18 +10,18 @@ from parley.core.settings import EMBEDDED_DATABASE_URL, InvalidSettings, Setting
 CANARY = "canary-4711"
 
 # Field, default, values at the bounds, values beyond them.
-NUMBERS = [
-    ("backend_port", 8000, ["1", "65535"], ["0", "65536", "-1", "80.5"]),
-    ("shutdown_grace_seconds", 30, ["0", "3600"], ["-0.1", "3600.1"]),
-    ("request_max_bytes", 1024**2, ["1024"], ["1023", "-1"]),
-    ("database_pool_size", 10, ["1", "200"], ["0", "201"]),
-    ("database_pool_overflow", 0, ["0", "200"], ["-1", "201"]),
-    ("database_timeout_seconds", 3, ["0.001", "60"], ["0", "60.1"]),
-    ("auth_access_token_seconds", 900, ["1", "86400"], ["0", "86401"]),
-    ("history_max_messages", 100, ["2", "1000"], ["1", "1001"]),
-    ("model_timeout_seconds", 60, ["0.001", "3600"], ["0", "3600.1"]),
-    ("model_reply_seconds", 900, ["0.001", "86400"], ["0", "86400.1"]),
-    ("reply_max_characters", 200_000, ["1", "10000000"], ["0", "10000001"]),
+NUMBERS: list[tuple[str, float, list[float], list[float]]] = [
+    ("backend_port", 8000, [1, 65535], [0, 65536, -1, 80.5]),
+    ("shutdown_grace_seconds", 30, [0, 3600], [-0.1, 3600.1]),
+    ("request_max_bytes", 1024**2, [1024], [1023, -1]),
+    ("database_pool_size", 10, [1, 200], [0, 201]),
+    ("database_pool_overflow", 0, [0, 200], [-1, 201]),
+    ("database_timeout_seconds", 3, [0.001, 60], [0, 60.1]),
+    ("auth_access_token_seconds", 900, [1, 86_400], [0, 86_401]),
+    ("history_max_messages", 100, [2, 1000], [1, 1001]),
+    ("model_timeout_seconds", 60, [0.001, 3600], [0, 3600.1]),
+    ("model_reply_seconds", 900, [0.001, 86_400], [0, 86_400.1]),
+    ("reply_max_characters", 200_000, [1, 10_000_000], [0, 10_000_001]),
 ]
 DEFAULTS = [(name, default) for name, default, _, _ in NUMBERS] + [
     ("environment", "development"),
@@ -42,7 +42,7 @@ GOOD = [(name, value) for name, _, values, _ in NUMBERS for value in values] + [
     ("log_format", "json"),
     ("system_prompt", "Be brief."),
 ]
-BAD = [(name, value) for name, _, _, values in NUMBERS for value in values] + [
+BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values] + [
     *((name, value) for name, *_ in NUMBERS for value in ("nan", "inf", "-inf", CANARY)),
     ("environment", CANARY),
     ("environment", "Production"),
@@ -82,13 +82,11 @@ class TestDefaults:
 class TestEnvironment:
     @pytest.mark.parametrize(("name", "value"), GOOD)
     def test_a_variable_sets_its_field(
-        self, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+        self, name: str, value: object, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setenv(name.upper(), value)
+        monkeypatch.setenv(name.upper(), str(value))
 
-        loaded = getattr(load_settings(), name)
-
-        assert value in (loaded, str(loaded), f"{loaded:g}" if loaded != value else value)
+        assert value == getattr(load_settings(), name)
 
     @pytest.mark.parametrize(("name", "value"), BAD)
     def test_a_bad_value_is_one_line_that_names_its_variable_and_not_the_value(
@@ -187,14 +185,12 @@ class TestSettings:
             auth_secret=f"{CANARY} and more than 32 bytes of it",
         )
 
-        assert "backend_port" in show(settings).replace("_", "_")
+        assert "backend_port" in show(settings)
         assert CANARY not in show(settings)
 
     def test_every_one_says_what_it_is_for(self):
         assert [] == [
-            name
-            for name, field in Settings.model_fields.items()
-            if not field.description and name != "database_url"
+            name for name, field in Settings.model_fields.items() if not field.description
         ]
 
 

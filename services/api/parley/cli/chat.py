@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,11 @@ SILENCE_SECONDS = 60.0
 
 
 class Refused(Exception):
-    """Parley did not do it; the message says why."""
+    """Parley did not do it; the message says why, and `code` is the problem's."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Terminal:
@@ -46,12 +51,14 @@ class Terminal:
             Refused: neither.
         """
         email = email or typer.prompt("E-mail")
-        password = typer.prompt("Password", hide_input=True)
+        # Read from a pipe there is nothing to hide, and no terminal to hide it on.
+        password = typer.prompt("Password", hide_input=sys.stdin.isatty())
         credentials = {"email": email, "password": password}
         try:
             session = self._send("POST", "/auth/login", json=credentials)
         except Refused as refused:
-            if not typer.confirm(f"{refused} Open one with it?"):
+            wrong = refused.code == "invalid-credentials"
+            if not (wrong and typer.confirm(f"{refused} Open one with it?")):
                 raise
             session = self._send("POST", "/auth/register", json=credentials)
         self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
@@ -92,7 +99,7 @@ class Terminal:
             with self._http.stream("POST", "/me/chat", json=body) as response:
                 if response.is_error:
                     response.read()
-                    typer.echo(_reason(response), err=True)
+                    typer.echo(str(_refusal(response)), err=True)
                     return
                 for event, data in _events(response.iter_lines()):
                     self._on_event(event, data)
@@ -121,19 +128,18 @@ class Terminal:
             msg = f"Nothing answers at {self._base_url}: is Parley running? (`make run`)"
             raise Refused(msg) from error
         if response.is_error:
-            raise Refused(_reason(response))
+            raise _refusal(response)
         return response.json()
 
 
-def _reason(response: httpx2.Response) -> str:
+def _refusal(response: httpx2.Response) -> Refused:
     try:
         problem = response.json()
-        faults = [
-            f"{fault['location'][-1]}: {fault['message']}." for fault in problem.get("errors", [])
-        ]
-        return " ".join([f"{problem['title']}.", problem["detail"], *faults])
+        faults = [f"{e['location'][-1]}: {e['message']}." for e in problem.get("errors", [])]
+        why = " ".join([f"{problem['title']}.", problem["detail"], *faults])
+        return Refused(why, problem["code"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {response.status_code}: is this Parley?"
+        return Refused(f"HTTP {response.status_code}: is this Parley?")
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -37,9 +37,11 @@ def serve(
 ) -> None:
     """Serve the API on BACKEND_PORT until it is told to stop."""
     from parley.cli.serve import PortTaken, run  # noqa: PLC0415
+    from parley.main import create_app  # noqa: PLC0415
 
+    settings = _settings()
     try:
-        run(_settings(), host)
+        run(create_app(settings), settings, host)
     except InvalidSettings as invalid:
         _fail(*invalid.faults)
     except PortTaken as taken:

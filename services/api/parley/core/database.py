@@ -9,9 +9,6 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-READ_ONLY_OPTIONS = {"postgresql_readonly": True, "sqlite_readonly": True}
-"""Execution options of an engine whose transactions only read."""
-
 _DRIVERS = {
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
@@ -40,6 +37,13 @@ def engine_url(url: str) -> URL:
         msg = "must look like postgresql://user:password@host:5432/name or sqlite:///path/file.db"
         raise ValueError(msg) from None
     return parsed.set(drivername=_DRIVERS[scheme])
+
+
+def for_reading(engine: AsyncEngine) -> AsyncEngine:
+    """The same connections; each transaction only reads, and sees one moment throughout."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(sqlite_readonly=True)
+    return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
 
 def create_engine(
@@ -102,7 +106,7 @@ def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) 
 
 def _create_sqlite(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_async_engine(
         url, connect_args={"timeout": min(_POOL_WAIT_SECONDS, timeout_seconds)}, **pool
     )

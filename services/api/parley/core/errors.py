@@ -29,7 +29,7 @@ AppError
     ├── WorkerLost                    worker-lost
     └── Draining                      draining
 
-Which exceptions of a driver become which of these is `core.faults`' business.
+Which exceptions of a driver become which of these is `core.resilience`'s business.
 """
 
 from collections.abc import Mapping
@@ -227,4 +227,4 @@ class Draining(Unavailable):
     code, title = "draining", "This process is shutting down"
 
     def __init__(self) -> None:
-        super().__init__("The turn was cut short by a shutdown; send the message again.")
+        super().__init__("Send the message again; another process takes it.")

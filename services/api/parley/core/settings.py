@@ -1,7 +1,7 @@
 """Everything an operator may set. One field is one environment variable."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -91,8 +91,8 @@ class Settings(BaseSettings):
 
     auth_secret: SecretStr | None = Field(
         None,
-        description="Signs access tokens and cursors: 32 bytes or more. In development it is made"
-        " once, in `var/auth-secret`; elsewhere it is required.",
+        description="Signs access tokens and cursors; 32 bytes or more in production. In development"
+        " it is made once, in `var/auth-secret`; elsewhere it is required.",
     )
     auth_access_token_seconds: int = Field(
         900, ge=1, le=86_400, description="How long an access token is good for."
@@ -187,7 +187,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         path = self._variables.get(f"{field_name}_file")
-        if path is None or SecretStr not in _types_of(field):
+        if path is None or not _is_secret(field.annotation):
             return None, field_name, False
         name = field_name.upper()
         if self._variables.get(field_name) is not None:
@@ -209,11 +209,11 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 def secret_fields() -> list[str]:
     """The settings that may come from a file."""
-    return [name for name, field in Settings.model_fields.items() if SecretStr in _types_of(field)]
+    return [name for name, field in Settings.model_fields.items() if _is_secret(field.annotation)]
 
 
-def _types_of(field: FieldInfo) -> tuple[Any, ...]:
-    return (field.annotation, *getattr(field.annotation, "__args__", ()))
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
 
 def load_settings() -> Settings:

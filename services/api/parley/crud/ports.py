@@ -66,8 +66,8 @@ class Conversations(Protocol):
 
 
 class Turns(Protocol):
-    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> None:
-        """End, as failed, a running turn whose worker's lease has run out."""
+    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
+        """End, as failed, a running turn whose worker's lease has run out, if there is one."""
         ...
 
     async def accept(self, turn: NewTurn) -> None:
@@ -156,7 +156,7 @@ class Store(Protocol):
         self, user_id: str, *, read_only: bool = False
     ) -> AbstractAsyncContextManager[Transaction]:
         """
-        Commit on a clean exit, roll back on any exception.
+        Commit on a clean exit, roll back on any exception. One that only reads sees one moment.
 
         Never held open while something else than the store is waited for.
 

@@ -2,12 +2,26 @@
 
 import json
 from collections.abc import Callable, Coroutine
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+
+_MEANINGS = {
+    400: "The cursor is not valid.",
+    401: "No valid token, or wrong credentials.",
+    403: "The path names another user.",
+    404: "There is none, or it is another user's: the answer is the same.",
+    409: "It conflicts with what is there; `code` says with what.",
+    413: "The body is too large.",
+    415: "The body is compressed.",
+    422: "The request is not valid; `errors` says where.",
+    500: "A bug. Quote the request id when you report it.",
+    502: "The model's reply broke off or made no sense.",
+    503: "Something is unavailable for now; try again after `Retry-After` seconds.",
+    504: "The model did not answer in time.",
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -15,7 +29,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     # Any request may be malformed, and any route may break.
     return {
         status: {
-            "description": HTTPStatus(status).phrase,
+            "description": _MEANINGS[status],
             "content": {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             },

@@ -8,13 +8,13 @@ from parley.schemas.accounts import Login, Me, Registration, Session
 router = APIRouter(prefix="/auth", tags=["accounts"], route_class=JsonRoute)
 
 
-@router.post("/register", status_code=201, responses=problems(409, 413, 503))
+@router.post("/register", status_code=201, responses=problems(409, 413, 415, 503))
 async def register(registration: Registration, accounts: Accounts) -> Session:
     """Open an account, and a session with it."""
     return await accounts.register(registration)
 
 
-@router.post("/login", responses=problems(401, 413, 503))
+@router.post("/login", responses=problems(401, 413, 415, 503))
 async def log_in(login: Login, accounts: Accounts) -> Session:
     """Open a session. One answer for an unknown address and a wrong password."""
     return await accounts.login(login)

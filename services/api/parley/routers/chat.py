@@ -15,14 +15,24 @@ _EXAMPLE = (
     'id: 2\nevent: delta\ndata: {"text":"You "}\n\n'
     'id: 3\nevent: done\ndata: {"turn_id":"…","conversation_id":"…","message":{…},"reply":{…}}\n\n'
 )
+# Each event of the stream, in the form that OpenAPI 3.2 gives them.
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Counts from 1."},
+        "event": {"enum": ["turn", "delta", "done", "error"]},
+        "data": {"type": "string", "description": "JSON: the ids, a piece, the turn, a problem."},
+    },
+}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ChatReply,
         "description": "The recorded turn; as server-sent events, `turn`, then `delta` for each"
         " piece, then `done` with the recorded turn, or `error` with a problem.",
-        "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        "content": {EVENT_STREAM: {"schema": _EVENT, "example": _EXAMPLE}},
     },
-    **problems(401, 403, 404, 409, 413, 502, 503, 504),
+    **problems(401, 403, 404, 409, 413, 415, 502, 503, 504),
 }
 
 router = APIRouter(prefix="/{user_id}/chat", tags=["chat"], route_class=JsonRoute)

@@ -19,7 +19,7 @@ from parley.schemas.paging import ConversationDetail, Deleted, Page
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=JsonRoute)
 
 
-@router.post("", status_code=201, responses=problems(401, 413, 503))
+@router.post("", status_code=201, responses=problems(401, 413, 415, 503))
 async def create_conversation(
     user_id: UserId, draft: ConversationDraft, conversations: Conversations
 ) -> Conversation:
@@ -43,7 +43,7 @@ async def get_conversation(
     return await conversations.get(user_id, conversation_id)
 
 
-@router.put("/{conversation_id}", responses=problems(401, 404, 413, 503))
+@router.put("/{conversation_id}", responses=problems(401, 404, 413, 415, 503))
 async def replace_conversation(
     user_id: UserId,
     conversation_id: UUID,
@@ -54,7 +54,7 @@ async def replace_conversation(
     return await conversations.replace(user_id, conversation_id, draft)
 
 
-@router.patch("/{conversation_id}", responses=problems(401, 404, 413, 503))
+@router.patch("/{conversation_id}", responses=problems(401, 404, 413, 415, 503))
 async def update_conversation(
     user_id: UserId,
     conversation_id: UUID,

@@ -64,8 +64,8 @@ class ConversationService:
         if running is not None:
             # It may be that nobody runs it any more; whoever meets it closes it.
             async with self._store.begin(user_id) as tx:
-                await tx.turns.close_abandoned(conversation_id, problem_of(WorkerLost()))
-                running = await tx.turns.running(conversation_id)
+                if await tx.turns.close_abandoned(conversation_id, problem_of(WorkerLost())):
+                    running = None
         page = self._page(user_id, conversation_id, Order.NEWEST_FIRST, newest, DETAIL_MESSAGES)
         return ConversationDetail(
             **dict(conversation),

@@ -112,6 +112,9 @@ class TurnRunner:
         task.add_done_callback(self._running.pop)
         return live
 
+    def open(self) -> None:
+        self.is_draining = False
+
     async def stop(self, *, grace_seconds: float) -> None:
         """Begin nothing new, let turns finish within the grace, then end them with what they have."""
         self.is_draining = True
@@ -170,5 +173,5 @@ class TurnService:
         if turn.status is not TurnStatus.RUNNING:
             return turn
         async with self._store.begin(user_id) as tx:
-            await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
-            return await tx.turns.get(turn_id)
+            closed = await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
+            return await tx.turns.get(turn_id) if closed else turn

@@ -12,7 +12,7 @@ EMBEDDED_SECRET_FILE = Path("var/auth-secret")
 
 def embedded_secret(path: Path = EMBEDDED_SECRET_FILE) -> str:
     """Made at the first start, read ever after; nobody but the owner may read the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         # Written whole under another name first: a crash leaves no half of a secret behind.
         draft = path.with_name(f"{path.name}.{os.getpid()}")

@@ -27,10 +27,12 @@ class MemoryTurns:
         self._tables = tables
         self._user_id = user_id
 
-    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> None:
+    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
         running = self._running(conversation_id)
-        if running and self._is_dead(running.worker_id):
-            self._end(running, TurnStatus.FAILED, problem)
+        if running is None or not self._is_dead(running.worker_id):
+            return False
+        self._end(running, TurnStatus.FAILED, problem)
+        return True
 
     async def accept(self, turn: NewTurn) -> None:
         if self._running(turn.conversation_id):

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import QueuePool, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from parley.core.database import READ_ONLY_OPTIONS
+from parley.core.database import for_reading
 from parley.core.resilience import READ_ONLY_STATE, Breaker, as_app_error, sqlstate
 from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
 from parley.crud.sql.accounts import SqlAccounts, account_of
@@ -41,7 +41,7 @@ class SqlStore:
         self._timeout_seconds = timeout_seconds * _SHARE_OF_TIME
         self._writing = async_sessionmaker(engine, autoflush=False, expire_on_commit=False)
         self._reading = async_sessionmaker(
-            engine.execution_options(**READ_ONLY_OPTIONS), autoflush=False, expire_on_commit=False
+            for_reading(engine), autoflush=False, expire_on_commit=False
         )
         self._breaker = Breaker(self._select_one)
 

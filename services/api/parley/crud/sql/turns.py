@@ -39,9 +39,10 @@ class SqlTurns:
         self._session = session
         self._user_id = user_id
 
-    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> None:
+    async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
         abandoned = and_(TurnRow.conversation_id == conversation_id, _ABANDONED)
-        await self._end(abandoned, TurnStatus.FAILED, problem, idempotency_key=None)
+        closed = await self._end(abandoned, TurnStatus.FAILED, problem, idempotency_key=None)
+        return closed is not None
 
     async def accept(self, turn: NewTurn) -> None:
         accepted = await self._session.scalar(

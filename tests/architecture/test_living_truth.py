@@ -1,0 +1,89 @@
+"""What is written down is what is there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from parley.core.settings import Settings
+from parley.crud.ports import SCHEMA_REVISION
+from tests.openapi_snapshot import SNAPSHOT, current
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def default_of(name: str) -> str:
+    default = Settings.model_fields[name].default
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    return "" if default is None else str(default)
+
+
+class TestSettings:
+    def test_the_example_has_every_setting_with_its_meaning_and_default(self):
+        example = (ROOT / ".env.example").read_text()
+        blocks = re.findall(r"^# (.+)\n([A-Z_]+)=(.*)$", example, re.MULTILINE)
+
+        assert [
+            (field.description, name.upper(), default_of(name))
+            for name, field in Settings.model_fields.items()
+        ] == blocks
+
+    def test_the_readmes_table_has_every_setting_with_its_meaning_and_default(self):
+        rows = re.findall(
+            r"^\| `([A-Z_]+)` \| (.*?) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+        )
+
+        assert [
+            (name.upper(), default_of(name), field.description)
+            for name, field in Settings.model_fields.items()
+        ] == [(name, default.strip("` "), meaning) for name, default, meaning in rows]
+
+
+class TestOpenApi:
+    def test_the_snapshot_is_the_api(self):
+        """`make openapi` writes it."""
+        assert json.loads(SNAPSHOT.read_text()) == current()
+
+
+class TestSchemaRevision:
+    def test_the_code_names_the_newest_migration(self):
+        versions = ROOT / "services/api/migrations/versions"
+
+        assert SCHEMA_REVISION == max(path.name[:4] for path in versions.glob("*.py"))
+
+    def test_every_migration_says_its_locks_and_its_undo_and_bounds_its_waiting(self):
+        for path in (ROOT / "services/api/migrations/versions").glob("*.py"):
+            text = path.read_text()
+            for promise in (
+                "\nLocks: ",
+                "\nUndo: ",
+                "SET LOCAL lock_timeout",
+                "statement_timeout",
+            ):
+                assert promise in text, path.name
+
+
+class TestLinks:
+    @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+    def test_every_relative_link_leads_somewhere(self, document: Path):
+        links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", document.read_text())
+
+        assert [] == [link for link in links if not (document.parent / link).exists()]
+
+
+class TestMakefile:
+    def test_every_target_that_a_document_names_is_there(self):
+        targets = set(
+            re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        )
+        named = {
+            target
+            for document in DOCUMENTS
+            for target in re.findall(r"`make ([a-z][a-z-]*)", document.read_text())
+        }
+
+        assert set() == named - targets

@@ -1,0 +1,25 @@
+"""Parley with a model that says one piece and then waits until a file named `go` is there."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+from parley.cli.serve import run
+from parley.core.settings import load_settings
+from parley.main import create_app
+from parley.services.responders.base import PromptMessage
+
+
+class Waiting:
+    model = "waiting"
+
+    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+        yield "first "
+        while not Path("go").exists():  # noqa: ASYNC240 - the signal of another process
+            await asyncio.sleep(0.02)
+        yield f"re: {prompt[-1].content}"
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    run(create_app(settings, responder=Waiting()), settings, "127.0.0.1")

@@ -1,0 +1,141 @@
+"""The commands as an operator types them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from parley.crud.ports import SCHEMA_REVISION
+from tests.databases import DatabaseUrls
+from tests.processes import PASSWORD, Server
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def parley(*command: str, typed: str = "", **variables: str):
+        return subprocess.run(
+            [sys.executable, "-m", "parley", *command], cwd=tmp_path, env=os.environ | variables,
+            input=typed, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return parley
+
+
+@pytest.fixture
+def server(tmp_path: Path, sqlite_url: str) -> Generator[Server]:
+    with Server(tmp_path, DATABASE_URL=sqlite_url) as server:
+        yield server
+
+
+class TestUserCreate:
+    def test_the_account_can_log_in(self, run: Run, server: Server, sqlite_url: str):
+        create = ("user", "create", "Ann@Example.com", "--password-stdin", "--json")
+        created = run(*create, typed=f"{PASSWORD}\n", DATABASE_URL=sqlite_url)
+
+        assert 0 == created.returncode, created.stderr
+        credentials = {"email": "ann@example.com", "password": PASSWORD}
+        session = httpx.post(f"{server.url}/api/v1/auth/login", json=credentials)
+        assert json.loads(created.stdout) == session.json()["user"]
+
+        again = run(*create, typed=f"{PASSWORD}\n", DATABASE_URL=sqlite_url)
+        assert (1, "") == (again.returncode, again.stdout)
+        assert "Log in instead" in again.stderr
+
+    def test_what_is_no_account_is_refused_line_by_line(self, run: Run, sqlite_url: str):
+        refused = run("user", "create", "ann", "--password-stdin", typed="short\n",
+                      DATABASE_URL=sqlite_url)  # fmt: skip
+
+        assert 1 == refused.returncode
+        assert ["email", "password"] == [
+            line.partition(":")[0] for line in refused.stderr.splitlines()
+        ]
+        assert "short" not in refused.stderr.partition("password")[2]
+
+
+class TestDoctor:
+    def test_all_that_is_well_is_said_in_a_line_each(
+        self, run: Run, postgres: DatabaseUrls, redis_url: str
+    ):
+        variables = {"DATABASE_URL": postgres.api, "REDIS_URL": redis_url}
+        healthy = run("doctor", **variables)
+
+        assert 0 == healthy.returncode, healthy.stdout
+        assert ["settings", "database", "schema", "redis", "model"] == [
+            line.split()[1] for line in healthy.stdout.splitlines()
+        ]
+        assert SCHEMA_REVISION in healthy.stdout
+        password = postgres.api.split(":")[2].split("@")[0]
+        assert password not in healthy.stdout + healthy.stderr
+
+    def test_what_is_wrong_is_named_with_what_to_do(self, run: Run, tmp_path: Path):
+        nowhere = "postgresql://ann:canary@127.0.0.1:1/x"
+        ill = run("doctor", "--json", DATABASE_URL=nowhere, REDIS_URL="redis://127.0.0.1:1/0")
+
+        assert 1 == ill.returncode
+        assert {"settings": True, "database": False, "redis": False, "model": True} == {
+            finding["name"]: finding["ok"] for finding in json.loads(ill.stdout)
+        }
+        assert "canary" not in ill.stdout + ill.stderr
+
+
+class TestChat:
+    def test_a_conversation_in_the_terminal_and_going_on_with_it(self, run: Run, server: Server):
+        where = {"BACKEND_PORT": str(server.port)}
+        first = run("chat", "--email", "ann@example.com",
+                    typed=f"{PASSWORD}\ny\nhello there\n/new\n\nanother\n/quit\n", **where)  # fmt: skip
+        assert 0 == first.returncode, first.stderr
+        assert "You said: hello there" in first.stdout
+        assert "You said: another\nI remember nothing yet." in first.stdout
+
+        second = run("chat", "--email", "ann@example.com", "--last",
+                     typed=f"{PASSWORD}\nand?\n", **where)  # fmt: skip
+        assert 0 == second.returncode, second.stderr
+        assert "I remember 2 earlier messages; you last said: another." in second.stdout
+
+    def test_a_wrong_password_and_no_server_are_said_plainly(self, run: Run, server: Server):
+        where = {"BACKEND_PORT": str(server.port)}
+        wrong = run("chat", "--email", "ann@example.com", typed=f"{PASSWORD}\nn\n", **where)
+        assert 1 == wrong.returncode
+        assert "Wrong e-mail address or password" in wrong.stdout + wrong.stderr
+        assert "Traceback" not in wrong.stderr
+
+        server.stop()
+        nobody = run("chat", "--email", "ann@example.com", typed=f"{PASSWORD}\n", **where)
+        assert 1 == nobody.returncode
+        assert "is Parley running?" in nobody.stderr
+        assert "Traceback" not in nobody.stderr
+
+
+class TestUvicorn:
+    def test_the_application_is_where_developers_look_for_it(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        command = (
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "parley.main:app",
+            "--reload",
+            "--port",
+            "PORT",
+        )
+        with Server(tmp_path, *command, DATABASE_URL=sqlite_url) as server:
+            assert 200 == httpx.get(f"{server.url}/health/ready").status_code
+
+    def test_bad_settings_are_a_line_each_there_too(self, tmp_path: Path):
+        refused = subprocess.run(
+            [sys.executable, "-m", "uvicorn", "parley.main:app"], cwd=tmp_path,
+            env=os.environ | {"BACKEND_PORT": "no"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+        assert refused.returncode != 0
+        assert ["BACKEND_PORT"] == [
+            line.partition(":")[0] for line in refused.stderr.strip().splitlines()
+        ]

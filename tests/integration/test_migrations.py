@@ -1,0 +1,183 @@
+"""Migrations up, down and up again; drafts; and what a batch change does to the rows that are there."""
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from parley.cli.migrate import ALEMBIC_INI
+from parley.core.database import create_engine
+from parley.crud.ports import SCHEMA_REVISION
+from parley.crud.sql.store import SqlStore
+from tests.databases import DatabaseUrls, connected
+from tests.factories import make_conversation, record
+
+T = TypeVar("T")
+
+A_BATCH_CHANGE = '''"""
+A change that SQLite can only make by writing the table anew.
+
+Locks: none.
+Undo: not needed.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("conversations") as batch:
+        batch.alter_column("title", existing_type=sa.Text(), nullable=True)
+'''
+BREAKS_A_REFERENCE = A_BATCH_CHANGE.replace(
+    'with op.batch_alter_table("conversations") as batch:\n'
+    '        batch.alter_column("title", existing_type=sa.Text(), nullable=True)',
+    'op.execute("DELETE FROM turns")',
+)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """As the owner, at the newest revision."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite_url")
+    return request.getfixturevalue("postgres").owner
+
+
+@pytest.fixture
+def config(url: str) -> Config:
+    config = Config(ALEMBIC_INI)
+    config.attributes["url"] = url
+    return config
+
+
+@pytest.fixture
+def drafts(url: str, tmp_path: Path) -> Callable[[str], Config]:
+    """A copy of the migrations with one more."""
+
+    def with_one_more(text: str) -> Config:
+        shutil.copytree(ALEMBIC_INI.parent / "migrations", tmp_path / "migrations")
+        (tmp_path / "migrations/versions/0002_draft.py").write_text(text)
+        config = Config(shutil.copy(ALEMBIC_INI, tmp_path))
+        config.attributes["url"] = url
+        return config
+
+    return with_one_more
+
+
+def on_store(url: str, use: Callable[[SqlStore], Awaitable[T]]) -> T:
+    async def run() -> T:
+        store = SqlStore(create_engine(url), timeout_seconds=10)
+        try:
+            return await use(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+class TestRoundTrip:
+    def test_up_down_and_up_again_is_the_same_schema(self, config: Config, url: str):
+        command.check(config)
+        command.downgrade(config, "base")
+        assert None is on_store(url, lambda store: store.revision())
+        command.upgrade(config, "head")
+
+        command.check(config)
+        assert SCHEMA_REVISION == on_store(url, lambda store: store.revision())
+
+    def test_doing_it_again_does_nothing(self, config: Config, capsys):
+        command.upgrade(config, "head")
+
+        assert "Applied" not in capsys.readouterr().out
+
+    def test_two_at_once_both_arrive(self, config: Config, url: str):
+        command.downgrade(config, "base")
+        migrate = [sys.executable, "-m", "parley", "migrate"]
+        both = [
+            subprocess.Popen(migrate, env={"DATABASE_URL": url}, stderr=subprocess.PIPE)
+            for _ in range(2)
+        ]
+
+        assert [0, 0] == [process.wait(60) for process in both], [p.communicate() for p in both]
+        command.check(config)
+        for process in both:
+            process.stderr.close()
+
+
+class TestDraft:
+    def test_a_change_of_a_model_is_drafted_with_the_next_number(
+        self, drafts, tmp_path: Path, url: str
+    ):
+        config = drafts(A_BATCH_CHANGE)
+        command.upgrade(config, "head")
+
+        drafted = command.revision(config, "title is required", autogenerate=True)
+
+        text = Path(drafted.path).read_text()
+        assert "0003_title_is_required.py" == Path(drafted.path).name
+        assert "Locks: " in text
+        assert "Undo: " in text
+        assert "SET LOCAL lock_timeout" in text
+        assert "nullable=False" in text
+        command.upgrade(config, "head")
+        command.check(config)
+
+
+class TestFilledDatabase:
+    @pytest.fixture
+    def filled(self, sqlite_url: str, alice: str) -> Path:
+        async def fill(store: SqlStore) -> None:
+            conversation = await make_conversation(store, alice)
+            await record(store, alice, conversation.id)
+
+        on_store(sqlite_url, fill)
+        return Path(sqlite_url.removeprefix("sqlite:///"))
+
+    @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+    def test_a_batch_change_keeps_the_rows_that_refer_to_the_table(self, filled: Path, drafts):
+        command.upgrade(drafts(A_BATCH_CHANGE), "head")
+
+        with sqlite3.connect(filled) as database:
+            counts = [
+                database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+                for table in ("conversations", "turns", "messages")
+            ]
+        database.close()
+        assert [1, 1, 2] == counts
+
+    @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+    def test_one_that_leaves_rows_without_their_parent_changes_nothing(self, filled: Path, drafts):
+        with pytest.raises(RuntimeError, match="nothing was changed"):
+            command.upgrade(drafts(BREAKS_A_REFERENCE), "head")
+
+        with sqlite3.connect(filled) as database:
+            assert 1 == database.execute("SELECT count(*) FROM turns").fetchone()[0]
+            assert ("0001",) == database.execute("SELECT * FROM alembic_version").fetchone()
+        database.close()
+
+
+class TestLock:
+    async def test_a_second_one_waits_for_the_first(self, postgres: DatabaseUrls):
+        """The lock is held on a connection of its own, outside any transaction."""
+        config = Config(ALEMBIC_INI)
+        config.attributes["url"] = postgres.owner
+        async with connected(postgres.owner) as first:
+            await first.execute("SELECT pg_advisory_lock(x'7061726C6579'::bigint)")
+            second = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "head"))
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while await first.fetchval(waiting) == 0:
+                await asyncio.sleep(0.02)
+            assert not second.done()
+        await second

@@ -1,0 +1,121 @@
+"""Parley as a process of its own, as a user starts it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+START_SECONDS = 60
+PASSWORD = "correct horse battery staple"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """
+    `command` serves on BACKEND_PORT, or on what is put for its word PORT, from `folder`; what it
+    prints is in `output`.
+
+    `kill` is kill -9, `stop` is SIGTERM; leaving the context stops what still runs.
+    """
+
+    def __init__(self, folder: Path, *command: str, **variables: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._command = [
+            word.replace("PORT", str(self.port))
+            for word in command or (sys.executable, "-m", "parley", "serve")
+        ]
+        self._variables = variables
+        self._log = folder / f"server-{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def start(self) -> Self:
+        environment = os.environ | {"BACKEND_PORT": str(self.port)} | self._variables
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, env=environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                msg = f"The server did not start:\n{self.output}"
+                raise RuntimeError(msg)
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._process is not None
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, how)
+        return self._process.wait(timeout=START_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+@contextmanager
+def account(server: Server, email: str = "ann@example.com") -> Generator[httpx.Client]:
+    """A client of somebody who has just registered, or logged in again."""
+    credentials = {"email": email, "password": PASSWORD}
+    auth = f"{server.url}/api/v1/auth"
+    session = httpx.post(f"{auth}/register", json=credentials)
+    if session.status_code == 409:
+        session = httpx.post(f"{auth}/login", json=credentials)
+    headers = {"Authorization": f"Bearer {session.json()['access_token']}"}
+    with httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, timeout=30) as client:
+        yield client
+
+
+def say(client: httpx.Client, message: str, conversation_id: str | None = None) -> dict[str, Any]:
+    body = {"message": message, "conversation_id": conversation_id}
+    reply = client.post("/me/chat", json=body)
+    assert 200 == reply.status_code, reply.text
+    return dict(reply.json())
+
+
+def matches(expected: str, actual: str) -> bool:
+    """`…` in what is expected stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in expected.split("…"))
+    return re.fullmatch(pattern, actual, re.DOTALL) is not None
