@@ -3,7 +3,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from parley.schemas.base import Entity, RequestBody, SafeStr
 from parley.schemas.conversations import Message, MessageStatus, Role
@@ -19,6 +19,9 @@ class TurnStatus(StrEnum):
 
 
 class ChatRequest(RequestBody):
+    # What /docs fills in: an invented conversation would only be 404.
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": "Hello"}]})
+
     message: Annotated[SafeStr, Field(min_length=1, max_length=32_000, examples=["Hello"])]
     conversation_id: UUID | None = Field(None, description="Leave it out to start a conversation.")
     stream: bool = Field(
