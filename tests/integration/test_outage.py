@@ -231,7 +231,17 @@ class TestFailover:
 
 
 class TestCrowd:
-    async def test_more_requests_than_connections_are_all_answered(self, say):
-        responses = await asyncio.gather(*(say() for _ in range(60)))
+    async def test_more_requests_than_connections_are_all_answered(
+        self, postgres: DatabaseUrls, alice: str, bearer
+    ):
+        url, few = postgres.api, 3
+        settings = Settings(auth_secret=SECRET, database_url=url, database_pool_size=few)
+        app = create_app(settings)
+        async with app.router.lifespan_context(app):
+            async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+                message = {"json": {"message": "hello"}, "headers": bearer(alice)}
+                responses = await asyncio.gather(
+                    *(client.post("/api/v1/me/chat", **message) for _ in range(5 * few))
+                )
 
         assert {200} == {response.status_code for response in responses}

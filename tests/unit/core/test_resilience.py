@@ -202,7 +202,7 @@ SQLITE: list[tuple[Fault, Callable[[Path], None]]] = [
     (Fault.CALLER, lambda path: run(str(path), "INSERT INTO said VALUES ('one'), ('one')")),
     (Fault.CALLER, lambda path: run(str(path), "INSERT INTO said VALUES (NULL)")),
     (Fault.BUG, lambda path: run(str(path), "SELECT * FROM nowhere")),
-    (Fault.BUG, lambda path: run(str(path), "SELEKT")),
+    (Fault.BUG, lambda path: run(str(path), "SELECT FROM WHERE")),
 ]
 
 

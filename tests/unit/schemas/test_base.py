@@ -116,6 +116,7 @@ class TestSafeJson:
         """Levels are objects and lists: what is in the innermost is no level more."""
         deep = nested(JSON_DEPTH_MAX - 1, innermost, by=by)
 
+        assert 32 == JSON_DEPTH_MAX
         assert deep == OBJECT.validate_python(deep)
         assert {"json_too_deep"} == codes(OBJECT, nested(JSON_DEPTH_MAX, innermost, by=by))
 

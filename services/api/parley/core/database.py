@@ -16,6 +16,12 @@ _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
 }
+# What pasted URLs have behind the question mark, in libpq's words.
+_QUERY = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "channel_binding": ("disable", "prefer", "require"),
+}
+PORT_MAX = 65_535
 _POOL_WAIT_SECONDS = 2.0
 
 
@@ -32,11 +38,26 @@ def engine_url(url: str) -> URL:
         msg = "must start with postgresql:// or sqlite:///"
         raise ValueError(msg)
     try:
-        parsed = make_url(url)
+        parsed = make_url(url).set(drivername=_DRIVERS[scheme])
     except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or not _is_complete(parsed):
         msg = "must look like postgresql://user:password@host:5432/name or sqlite:///path/file.db"
-        raise ValueError(msg) from None
-    return parsed.set(drivername=_DRIVERS[scheme])
+        raise ValueError(msg)
+    for name, value in parsed.query.items():
+        if parsed.get_backend_name() == "sqlite" or value not in _QUERY.get(name, ()):
+            msg = f"must not have `{name}` with this value: leave it out"
+            raise ValueError(msg)
+    return parsed
+
+
+def _is_complete(url: URL) -> bool:
+    """As far as the driver would find out only when it connects."""
+    if url.get_backend_name() == "sqlite":
+        # Another connection's memory is another database.
+        return url.host is None and url.database not in (None, "", ":memory:")
+    # An @ that is not quoted makes a part of the password the host.
+    return "@" not in (url.host or "") and (url.port is None or 0 < url.port <= PORT_MAX)
 
 
 def for_reading(engine: AsyncEngine) -> AsyncEngine:
@@ -105,8 +126,7 @@ def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) 
 
 
 def _create_sqlite(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_async_engine(
         url, connect_args={"timeout": min(_POOL_WAIT_SECONDS, timeout_seconds)}, **pool
     )

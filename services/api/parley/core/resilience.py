@@ -116,6 +116,7 @@ class Breaker:
         self._failed_at: deque[float] = deque(maxlen=failures)
         self._window_seconds = window_seconds
         self._probe_seconds = probe_seconds
+        self._times_opened = 0
         self._probing: asyncio.Task[None] | None = None
 
     @property
@@ -130,22 +131,23 @@ class Breaker:
         """
         if self.is_open:
             raise DatabaseUnavailable
+        began_in = self._times_opened
         try:
             yield
         except Exception as exception:
-            if classify(exception) is Fault.CONNECTION:
+            # A late result of a call that began before it last opened says nothing new.
+            if classify(exception) is Fault.CONNECTION and began_in == self._times_opened:
                 self._count()
             raise
 
     def _count(self) -> None:
-        if self.is_open:
-            return  # a late result of a call that began before it opened
         now = monotonic()
         self._failed_at.append(now)
         if (
             len(self._failed_at) == self._failed_at.maxlen
             and now - self._failed_at[0] <= self._window_seconds
         ):
+            self._times_opened += 1
             self._probing = asyncio.create_task(self._until_it_answers())
 
     async def _until_it_answers(self) -> None:
@@ -171,3 +173,5 @@ class Breaker:
             self._probing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._probing
+            # One that was cancelled before it began has not said so itself.
+            self._probing = None

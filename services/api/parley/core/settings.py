@@ -134,7 +134,7 @@ class Settings(BaseSettings):
             InvalidSettings: with a line for each.
         """
         faults = []
-        if self.environment != "development" and self.auth_secret is None:
+        if self.environment != "development" and not self.auth_secret:
             faults.append("AUTH_SECRET: set it, for example to what `openssl rand -hex 32` prints")
         if self.environment == "production":
             faults += self._faults_in_production()
@@ -225,6 +225,8 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except UnicodeDecodeError:
+        raise InvalidSettings([".env: is not UTF-8 text; save it as such"]) from None
     except ValidationError as error:
         # Every check here is a field's: each fault has the name of one.
         raise InvalidSettings(

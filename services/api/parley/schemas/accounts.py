@@ -6,15 +6,19 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from parley.schemas.base import Entity, RequestBody, SafeStr
+from parley.schemas.base import Entity, RequestBody, SafeStr, storable
 
 # An address is a name to log in by: no mail is sent to it, so `ann@intranet.local` is as good as
 # any, and what RFC 5321 bounds is all that is asked of it.
+ADDRESS_CHARACTERS_MAX = 254
 _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,253}")
 
 
 def _normalised(address: str) -> str:
-    address = unicodedata.normalize("NFC", address.strip()).lower()
+    # A capital may be more characters as a small letter.
+    address = unicodedata.normalize("NFC", address.strip().lower())
+    if len(address) > ADDRESS_CHARACTERS_MAX:
+        raise PydanticCustomError("string_too_long", "Must have at most 254 characters")
     if not (_ADDRESS.fullmatch(address) and address.isprintable()):
         raise PydanticCustomError("email_invalid", "Must be an e-mail address")
     return address
@@ -22,12 +26,20 @@ def _normalised(address: str) -> str:
 
 Email = Annotated[
     SafeStr,
-    StringConstraints(max_length=254),
+    StringConstraints(max_length=ADDRESS_CHARACTERS_MAX),
     AfterValidator(_normalised),
     Field(examples=["ann@example.com"]),
 ]
+
+
+def _text(password: SecretStr) -> SecretStr:
+    storable(password.get_secret_value())
+    return password
+
+
 Password = Annotated[
     SecretStr,
+    AfterValidator(_text),
     Field(min_length=12, max_length=128, examples=["correct horse battery staple"]),
 ]
 
@@ -60,7 +72,9 @@ class Login(RequestBody):
     email: Email
     # No minimum here: a short password is wrong, not malformed.
     password: Annotated[
-        SecretStr, Field(max_length=128, examples=["correct horse battery staple"])
+        SecretStr,
+        AfterValidator(_text),
+        Field(max_length=128, examples=["correct horse battery staple"]),
     ]
 
 

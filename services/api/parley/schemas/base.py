@@ -24,7 +24,8 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The same text, refused where a store could not keep it."""
     # PostgreSQL keeps no NUL, UTF-8 no lone surrogate; SQLite and a dict would take either.
     if "\x00" in text:
         raise PydanticCustomError("nul_character", "Text cannot contain the NUL character")
@@ -39,18 +40,18 @@ def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_json(value: Any, *, depth: int) -> None:
-    if depth > JSON_DEPTH_MAX:
-        raise PydanticCustomError("json_too_deep", "JSON is nested too deeply")
     match value:
+        case dict() | list() if depth > JSON_DEPTH_MAX:
+            raise PydanticCustomError("json_too_deep", "JSON is nested too deeply")
         case dict():
             for key, item in value.items():
-                _storable(key)
+                storable(key)
                 _check_json(item, depth=depth + 1)
         case list():
             for item in value:
                 _check_json(item, depth=depth + 1)
         case str():
-            _storable(value)
+            storable(value)
         case float() if not math.isfinite(value):
             raise PydanticCustomError("json_not_finite", "Numbers must be finite")
         case int() if abs(value) > JSON_INTEGER_MAX:
@@ -70,7 +71,7 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-SafeStr = Annotated[str, StringConstraints(strict=True), AfterValidator(_storable)]
+SafeStr = Annotated[str, StringConstraints(strict=True), AfterValidator(storable)]
 """Text that all three stores keep exactly as it came."""
 
 SafeJson = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_bounded)]

@@ -103,7 +103,9 @@ class TestRefused:
     def test_junk(self, junk: str, cursors: Cursors):
         refuses(cursors, junk)
 
-    @pytest.mark.parametrize("around", [" {}", "{}\n", "{}\0", "{} ", "{}é", "{}\ud800", "{}%3D"])
+    @pytest.mark.parametrize(
+        "around", [" {}", "{}\n", "{}\0", "    {}", "{}????", "{}é", "{}\ud800", "{}%3D"]
+    )
     def test_junk_around_one(self, around: str, cursors: Cursors, cursor: str):
         refuses(cursors, around.format(cursor))
 

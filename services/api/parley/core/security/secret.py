@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -13,16 +15,14 @@ EMBEDDED_SECRET_FILE = Path("var/auth-secret")
 def embedded_secret(path: Path = EMBEDDED_SECRET_FILE) -> str:
     """Made at the first start, read ever after; nobody but the owner may read the file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        # Written whole under another name first: a crash leaves no half of a secret behind.
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(48))
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    if not path.exists():
+        # Written whole under another name first: a crash leaves no half of a secret behind, and of
+        # two processes that start at once the first one's counts.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
+            draft.write(secrets.token_urlsafe(48))
+            draft.flush()
+            with suppress(FileExistsError):
+                os.link(draft.name, path)
     return path.read_text().strip()
 
 

@@ -1,5 +1,6 @@
 """Who is calling: issue an access token, verify it, learn a `Principal`."""
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ ISSUER = AUDIENCE = "parley"
 TYPE = "at+jwt"
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 60
-USER_ID_MAX = 64
+YEAR_10000 = 253_402_300_800
+_USER_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ class LocalTokens:
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["sub", "iss", "aud", "iat", "exp", "jti"]},
+                options={
+                    "require": ["sub", "iss", "aud", "iat", "exp", "jti"],
+                    "strict_aud": True,
+                },
             )
             return _principal(decoded["header"], decoded["payload"])
         except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
@@ -67,10 +72,10 @@ class LocalTokens:
 
 
 def _principal(header: dict[str, Any], claims: dict[str, Any]) -> Principal:
-    user_id = claims["sub"]
-    if header.get("typ") != TYPE or not 0 < len(user_id) <= USER_ID_MAX:
+    user_id, expires_at, now = claims["sub"], claims["exp"], time.time()
+    if header.get("typ") != TYPE or not _USER_ID.fullmatch(user_id):
         raise jwt.InvalidTokenError
-    # The leeway is for clocks that lag behind, not for a token that has run out.
-    if claims["exp"] <= time.time():
+    # The leeway is for clocks that differ, not for a token that has run out, or never does.
+    if type(expires_at) not in (int, float) or not now < expires_at < YEAR_10000:
         raise jwt.ExpiredSignatureError
     return Principal(user_id)
