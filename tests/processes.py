@@ -39,7 +39,7 @@ class Server:
         self._folder = folder
         self._command = [
             word.replace("PORT", str(self.port))
-            for word in command or (sys.executable, "-m", "parley", "serve")
+            for word in command or (sys.executable, "-m", "parley.cli", "serve")
         ]
         self._variables = variables
         self._log = folder / f"server-{self.port}.log"

@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(tmp_path: Path) -> Run:
     def parley(*command: str, typed: str = "", **variables: str):
         return subprocess.run(
-            [sys.executable, "-m", "parley", *command], cwd=tmp_path, env=os.environ | variables,
+            [sys.executable, "-m", "parley.cli", *command], cwd=tmp_path, env=os.environ | variables,
             input=typed, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

@@ -121,7 +121,7 @@ class TestStop:
 class TestStart:
     def test_settings_database_schema_ready_in_this_order_and_down_again(self, tmp_path: Path):
         """The whole application, from nothing."""
-        parley = [sys.executable, "-m", "parley"]
+        parley = [sys.executable, "-m", "parley.cli"]
 
         def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(

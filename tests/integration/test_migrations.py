@@ -104,7 +104,7 @@ class TestRoundTrip:
 
     def test_two_at_once_both_arrive(self, config: Config, url: str):
         command.downgrade(config, "base")
-        migrate = [sys.executable, "-m", "parley", "migrate"]
+        migrate = [sys.executable, "-m", "parley.cli", "migrate"]
         both = [
             subprocess.Popen(migrate, env={"DATABASE_URL": url}, stderr=subprocess.PIPE)
             for _ in range(2)

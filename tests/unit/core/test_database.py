@@ -117,6 +117,18 @@ class TestEngineUrl:
         with pytest.raises(ValueError, match=r"^must "):
             engine_url(f"postgresql://ann:{CANARY}@host/name?{query}")
 
+    def test_a_refusal_is_one_line_whatever_the_url_has(self):
+        with pytest.raises(ValueError, match=r"^must ") as caught:
+            engine_url("postgresql://ann@host/name?%0AAUTH_SECRET%3A%20x=1")
+
+        assert 1 == len(str(caught.value).splitlines())
+
+    async def test_a_server_behind_a_socket_is_named_by_its_folder(self):
+        """As libpq has it, and as the pages of hosted PostgreSQL tell people to paste it."""
+        passed = await arguments(create_engine("postgresql://ann@/name?host=/var/run/postgresql"))
+
+        assert ("/var/run/postgresql", "name") == (passed["host"], passed["database"])
+
     @pytest.mark.parametrize("show", [str, repr])
     def test_a_url_shows_no_password(self, show: Callable[[object], str]):
         assert CANARY not in show(engine_url(NEON))
