@@ -60,6 +60,21 @@ class TestBody:
         assert 20 >= len(response.json()["errors"]) > 0
         assert 10_000 > len(response.content)
 
+    async def test_a_bound_is_told_in_the_users_words(
+        self, client: AsyncClient, alice: str, bearer
+    ):
+        response = await client.post(
+            "/api/v1/me/chat", json={"message": "x" * 32_001}, headers=bearer(alice)
+        )
+
+        assert [
+            {
+                "location": ["body", "message"],
+                "message": "String should have at most 32000 characters",
+                "code": "string-too-long",
+            }
+        ] == response.json()["errors"]
+
     @pytest.mark.parametrize(
         "metadata",
         [

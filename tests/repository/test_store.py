@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from parley.core.database import create_engine
-from parley.core.errors import DatabaseUnavailable
+from parley.core.errors import DatabaseUnavailable, Overloaded
 from parley.core.ids import new_id
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.sql.store import SqlStore
@@ -45,6 +45,24 @@ class TestStore:
         async with store.begin(alice, read_only=True) as reader:
             assert None is await reader.turns.running(conversation.id)
             assert 2 == len(await reader.messages.history(conversation.id, 10))
+
+    async def test_a_slow_server_is_told_from_one_that_is_away(
+        self, postgres: DatabaseUrls, alice: str
+    ):
+        """So that it does not trip the breaker: another statement may well be quick."""
+        store = SqlStore(create_engine(postgres.api, timeout_seconds=0.5), timeout_seconds=0.5)
+        try:
+            conversation = await make_conversation(store, alice)
+            async with connected(postgres.owner) as owner, owner.transaction():
+                await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
+                for _ in range(6):
+                    with pytest.raises(Overloaded):
+                        async with store.begin(alice) as tx:
+                            await tx.conversations.delete(conversation.id)
+            async with store.begin(alice) as tx:
+                await tx.conversations.delete(conversation.id)
+        finally:
+            await store.close()
 
     async def test_a_reader_cannot_write(self, postgres: DatabaseUrls, alice: str):
         store = SqlStore(create_engine(postgres.api), timeout_seconds=3)

@@ -159,9 +159,9 @@ class TestPostgres:
         assert (1.5, 1.5) == (passed["timeout"], passed["command_timeout"])
         assert {
             "application_name": "parley",
-            "statement_timeout": "1500",
-            "lock_timeout": "1500",
-            "idle_in_transaction_session_timeout": "1500",
+            "statement_timeout": "1200",
+            "lock_timeout": "1200",
+            "idle_in_transaction_session_timeout": "1200",
         } == passed["server_settings"]
 
     @pytest.mark.parametrize(("timeout_seconds", "wait"), [(0.5, 0.5), (2, 2), (30, 2)])

@@ -1,18 +1,18 @@
 import json
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from parley.schemas.base import (
     JSON_DEPTH_MAX,
     JSON_INTEGER_MAX,
     METADATA_MAX_CHARACTERS,
+    STORABLE,
     Entity,
     RequestBody,
     SafeJson,
-    SafeStr,
 )
 
 KEPT = [
@@ -34,7 +34,7 @@ NOT_KEPT = [
     ("a\udfffb", "lone_surrogate"),
     ("\ud83d\udd11", "lone_surrogate"),
 ]
-TEXT: TypeAdapter[str] = TypeAdapter(SafeStr)
+TEXT: TypeAdapter[str] = TypeAdapter(Annotated[str, Field(strict=True), STORABLE])
 OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(SafeJson)
 
 
@@ -53,7 +53,7 @@ def nested(levels: int, innermost: object, *, by: type = dict) -> dict[str, Any]
     return {"a": value}
 
 
-class TestSafeStr:
+class TestStorable:
     @pytest.mark.parametrize("text", KEPT)
     def test_text_is_kept_exactly(self, text: str):
         assert text == TEXT.validate_python(text)
@@ -142,7 +142,7 @@ class TestSafeJson:
 
 
 class Words(RequestBody):
-    text: SafeStr = "hello"
+    text: Annotated[str, STORABLE] = "hello"
 
 
 class Thing(Entity):

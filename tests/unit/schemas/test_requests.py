@@ -50,7 +50,9 @@ class TestChatRequest:
     def test_a_message_has_1_to_32000_characters(self, message: str):
         assert message == ChatRequest.model_validate({"message": message}).message
 
-    @pytest.mark.parametrize(("message", "code"), [("", "too_short"), ("x" * 32_001, "too_long")])
+    @pytest.mark.parametrize(
+        ("message", "code"), [("", "string_too_short"), ("x" * 32_001, "string_too_long")]
+    )
     def test_no_fewer_and_no_more(self, message: str, code: str):
         assert {(code, ("message",))} == refusal(ChatRequest, {"message": message})
 
@@ -109,10 +111,10 @@ class TestConversations:
     @pytest.mark.parametrize(
         ("name", "value", "code"),
         [
-            ("title", "", "too_short"),
-            ("title", "x" * 201, "too_long"),
+            ("title", "", "string_too_short"),
+            ("title", "x" * 201, "string_too_long"),
             ("title", None, "string_type"),
-            ("instructions", "x" * 32_001, "too_long"),
+            ("instructions", "x" * 32_001, "string_too_long"),
             ("metadata", None, "dict_type"),
             ("metadata", [], "dict_type"),
             ("metadata", {"a": "x" * 16_384}, "json_too_large"),

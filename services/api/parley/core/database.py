@@ -21,6 +21,7 @@ _QUERY = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "channel_binding": ("disable", "prefer", "require"),
 }
+_SERVER_SHARE_OF_TIME = 0.8
 PORT_MAX = 65_535
 _POOL_WAIT_SECONDS = 2.0
 
@@ -44,11 +45,17 @@ def engine_url(url: str) -> URL:
     if parsed is None or not _is_complete(parsed):
         msg = "must look like postgresql://user:password@host:5432/name or sqlite:///path/file.db"
         raise ValueError(msg)
-    for name, value in parsed.query.items():
-        if parsed.get_backend_name() == "sqlite" or value not in _QUERY.get(name, ()):
-            msg = f"must not have `{name}` with this value: leave it out"
-            raise ValueError(msg)
+    if not all(_is_taken(parsed, name, value) for name, value in parsed.query.items()):
+        msg = "must have nothing behind the ? but sslmode, channel_binding or a socket's host=/folder"
+        raise ValueError(msg)
     return parsed
+
+
+def _is_taken(url: URL, name: str, value: str | tuple[str, ...]) -> bool:
+    if url.get_backend_name() == "sqlite":
+        return False
+    is_socket = name == "host" and isinstance(value, str) and value.startswith("/")
+    return is_socket or value in _QUERY.get(name, ())
 
 
 def _is_complete(url: URL) -> bool:
@@ -105,7 +112,8 @@ class _PromptConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
 def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
     # libpq's words for what asyncpg calls otherwise: a pasted URL has them.
     ssl = url.query.get("sslmode")
-    milliseconds = str(int(timeout_seconds * 1000))
+    # Before the request's own deadline: a slow statement is told from a server that is away.
+    milliseconds = str(int(timeout_seconds * _SERVER_SHARE_OF_TIME * 1000))
     return create_async_engine(
         url.difference_update_query(["sslmode", "channel_binding"]),
         pool_pre_ping=True,

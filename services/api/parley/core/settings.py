@@ -199,11 +199,17 @@ class SecretFiles(PydanticBaseSettingsSource):
             raise InvalidSettings([f"{name}_FILE: cannot be read: {reason}"]) from error
 
     def __call__(self) -> dict[str, Any]:
-        values = {}
+        values, faults = {}, []
         for name, field in self.settings_cls.model_fields.items():
-            value, key, _ = self.get_field_value(field, name)
-            if value is not None:
-                values[key] = value
+            try:
+                value, key, _ = self.get_field_value(field, name)
+            except InvalidSettings as invalid:
+                faults += invalid.faults
+            else:
+                if value is not None:
+                    values[key] = value
+        if faults:
+            raise InvalidSettings(faults)
         return values
 
 

@@ -3,10 +3,10 @@ import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from parley.schemas.base import Entity, RequestBody, SafeStr, storable
+from parley.schemas.base import STORABLE, Entity, RequestBody, storable
 
 # An address is a name to log in by: no mail is sent to it, so `ann@intranet.local` is as good as
 # any, and what RFC 5321 bounds is all that is asked of it.
@@ -25,10 +25,10 @@ def _normalised(address: str) -> str:
 
 
 Email = Annotated[
-    SafeStr,
-    StringConstraints(max_length=ADDRESS_CHARACTERS_MAX),
+    str,
+    Field(strict=True, max_length=ADDRESS_CHARACTERS_MAX, examples=["ann@example.com"]),
+    STORABLE,
     AfterValidator(_normalised),
-    Field(examples=["ann@example.com"]),
 ]
 
 
@@ -39,8 +39,8 @@ def _text(password: SecretStr) -> SecretStr:
 
 Password = Annotated[
     SecretStr,
-    AfterValidator(_text),
     Field(min_length=12, max_length=128, examples=["correct horse battery staple"]),
+    AfterValidator(_text),
 ]
 
 
@@ -73,8 +73,8 @@ class Login(RequestBody):
     # No minimum here: a short password is wrong, not malformed.
     password: Annotated[
         SecretStr,
-        AfterValidator(_text),
         Field(max_length=128, examples=["correct horse battery staple"]),
+        AfterValidator(_text),
     ]
 
 

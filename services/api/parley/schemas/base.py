@@ -4,7 +4,7 @@ import json
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
 JSON_DEPTH_MAX = 32
@@ -71,8 +71,12 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-SafeStr = Annotated[str, StringConstraints(strict=True), AfterValidator(storable)]
-"""Text that all three stores keep exactly as it came."""
+STORABLE = AfterValidator(storable)
+"""
+Text that all three stores keep exactly as it came.
+
+After the bounds in an Annotated: those behind a validator speak of items, not of characters.
+"""
 
 SafeJson = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_bounded)]
 """A JSON object that all three stores keep exactly as it came, of at most 16,384 characters."""

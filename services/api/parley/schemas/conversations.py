@@ -5,19 +5,23 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue
 
-from parley.schemas.base import Entity, RequestBody, SafeJson, SafeStr
+from parley.schemas.base import STORABLE, Entity, RequestBody, SafeJson
 from parley.schemas.files import FileMetadata
 
 UNTITLED = "New conversation"
 
-Title = Annotated[SafeStr, Field(min_length=1, max_length=200, examples=["Holiday plans"])]
+Title = Annotated[
+    str, Field(strict=True, min_length=1, max_length=200, examples=["Holiday plans"]), STORABLE
+]
 Instructions = Annotated[
-    SafeStr,
+    str,
     Field(
+        strict=True,
         max_length=32_000,
         description="What the model is told before the history of every turn.",
         examples=["Answer in French."],
     ),
+    STORABLE,
 ]
 Metadata = Annotated[
     SafeJson,

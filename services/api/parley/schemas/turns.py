@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from parley.schemas.base import Entity, RequestBody, SafeStr
+from parley.schemas.base import STORABLE, Entity, RequestBody
 from parley.schemas.conversations import Message, MessageStatus, Role
 from parley.schemas.files import FileMetadata
 from parley.schemas.problem import Problem
@@ -22,7 +22,11 @@ class ChatRequest(RequestBody):
     # What /docs fills in: an invented conversation would only be 404.
     model_config = ConfigDict(json_schema_extra={"examples": [{"message": "Hello"}]})
 
-    message: Annotated[SafeStr, Field(min_length=1, max_length=32_000, examples=["Hello"])]
+    message: Annotated[
+        str,
+        Field(strict=True, min_length=1, max_length=32_000, examples=["Hello"]),
+        STORABLE,
+    ]
     conversation_id: UUID | None = Field(None, description="Leave it out to start a conversation.")
     stream: bool = Field(
         default=False,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from parley.core.security.secret import derive_key, embedded_secret
+from parley.core.settings import InvalidSettings
 
 AT_ONCE = 4
 ROUNDS = 20
@@ -102,3 +103,12 @@ class TestDeriveKey:
         expanded = hmac.digest(extracted, b"parley cursors\x01", "sha256")
 
         assert expanded == derive_key("a secret", "cursors")
+
+
+class TestEmptyFile:
+    def test_it_is_no_secret_and_is_not_taken_for_one(self, tmp_path: Path):
+        """A disk that failed may leave one."""
+        (tmp_path / "auth-secret").touch()
+
+        with pytest.raises(InvalidSettings, match=r"^AUTH_SECRET: .* is empty"):
+            embedded_secret(tmp_path / "auth-secret")

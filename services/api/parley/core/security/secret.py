@@ -9,11 +9,18 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from parley.core.settings import InvalidSettings
+
 EMBEDDED_SECRET_FILE = Path("var/auth-secret")
 
 
 def embedded_secret(path: Path = EMBEDDED_SECRET_FILE) -> str:
-    """Made at the first start, read ever after; nobody but the owner may read the file."""
+    """
+    Made at the first start, read ever after; nobody but the owner may read the file.
+
+    Raises:
+        InvalidSettings: the file is empty, as a disk that failed may leave it.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         # Written whole under another name first: a crash leaves no half of a secret behind, and of
@@ -21,9 +28,13 @@ def embedded_secret(path: Path = EMBEDDED_SECRET_FILE) -> str:
         with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:
             draft.write(secrets.token_urlsafe(48))
             draft.flush()
+            os.fsync(draft.fileno())
             with suppress(FileExistsError):
                 os.link(draft.name, path)
-    return path.read_text().strip()
+    secret = path.read_text().strip()
+    if not secret:
+        raise InvalidSettings([f"AUTH_SECRET: {path} is empty; delete it for a new one"])
+    return secret
 
 
 def derive_key(secret: str, purpose: str) -> bytes:
