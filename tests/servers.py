@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -97,7 +97,7 @@ def _postgres_container(running: ExitStack) -> str | None:
     container.with_command(["postgres", *settings])
     if not _start_container(running, container):
         return None
-    return str(container.get_connection_url()).replace("@localhost:", "@127.0.0.1:")
+    return str(container.get_connection_url(host=_host(container, 5432)))
 
 
 def _redis_container(running: ExitStack) -> str | None:
@@ -108,8 +108,15 @@ def _redis_container(running: ExitStack) -> str | None:
     container.waiting_for(ping)
     if not _start_container(running, container):
         return None
-    host = container.get_container_host_ip().replace("localhost", "127.0.0.1")
-    return f"redis://{host}:{container.get_exposed_port(6379)}/0"
+    return f"redis://{_host(container, 6379)}:{container.get_exposed_port(6379)}/0"
+
+
+def _host(container: "DockerContainer", port: int) -> str:
+    """Loopback where it leads there; else, as from inside a container, what Docker says."""
+    address = ("127.0.0.1", int(container.get_exposed_port(port)))
+    with suppress(OSError), socket.create_connection(address, timeout=1):
+        return address[0]
+    return str(container.get_container_host_ip())
 
 
 def _start_container(running: ExitStack, container: "DockerContainer") -> bool:
