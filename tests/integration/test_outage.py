@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
+from sqlalchemy import text
 
+from parley.core.database import create_engine
 from parley.core.settings import Settings
 from parley.main import create_app, open_store
 from tests.conftest import SECRET
@@ -209,25 +211,41 @@ class TestStart:
 
 
 class TestFailover:
-    async def test_connections_to_a_server_that_became_read_only_are_let_go(
-        self, say, postgres: DatabaseUrls
+    async def test_connections_to_a_server_that_only_reads_are_let_go(
+        self, postgres: DatabaseUrls, alice: str, bearer
     ):
-        assert 200 == (await say()).status_code
+        """They stay as they were when they were opened, long after the server is another."""
         read_only = f"ALTER DATABASE {postgres.name} SET default_transaction_read_only"
         async with connected(postgres.admin) as admin:
             await admin.execute(f"{read_only} = on")
-            # As a failover does: whoever is connected is now connected to the wrong one.
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = $1 AND pid <> pg_backend_pid()",
-                postgres.name,
-            )
-        assert_unavailable(await say())
+        app = create_app(Settings(auth_secret=SECRET, database_url=postgres.api))
+        async with app.router.lifespan_context(app):
+            async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+                message = {"json": {"message": "hello"}, "headers": bearer(alice)}
+                assert_unavailable(await client.post("/api/v1/me/chat", **message))
 
-        async with connected(postgres.admin) as admin:
-            await admin.execute("SET default_transaction_read_only = off")
-            await admin.execute(f"{read_only} = off")
-        assert 200 == (await say()).status_code
+                async with connected(postgres.admin) as admin:
+                    await admin.execute("SET default_transaction_read_only = off")
+                    await admin.execute(f"{read_only} = off")
+                assert 200 == (await client.post("/api/v1/me/chat", **message)).status_code
+
+
+class TestClosing:
+    async def test_a_connection_that_is_given_up_on_does_not_wait_for_a_frozen_server(
+        self, wire: tuple[Proxy, str]
+    ):
+        """Its goodbye would be waited for beyond the request's deadline."""
+        proxy, url = wire
+        engine = create_engine(url)
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            driver = (await connection.get_raw_connection()).driver_connection
+            proxy.freeze()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await driver.close(timeout=6 * PATIENCE_SECONDS)
+            assert driver.is_closed()
+            await connection.invalidate()
+        await engine.dispose()
 
 
 class TestCrowd:
