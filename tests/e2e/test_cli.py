@@ -85,7 +85,46 @@ class TestDoctor:
         assert "canary" not in ill.stdout + ill.stderr
 
 
+class TestPlainWords:
+    @pytest.mark.parametrize(
+        "command", [("migrate",), ("doctor",), ("user", "create", "ann@x", "--password-stdin")]
+    )
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://ann:canary@127.0.0.1:1/x",
+            "sqlite:////proc/nowhere/x.db",
+            "sqlite:///no-database",
+            "sqlite:///not-migrated.db",
+        ],
+    )
+    def test_a_database_that_cannot_be_used_is_said_in_a_line_or_two(
+        self, run: Run, tmp_path: Path, command: tuple[str, ...], url: str
+    ):
+        (tmp_path / "no-database").write_bytes(b"no database, and long enough to be read " * 99)
+        (tmp_path / "not-migrated.db").touch()
+        done = run(*command, typed=f"{PASSWORD}\n", DATABASE_URL=url)
+
+        assert done.returncode == (0 if command == ("migrate",) and "migrated" in url else 1)
+        assert "Traceback" not in done.stderr
+        assert "canary" not in done.stdout + done.stderr
+        assert len(done.stderr.splitlines()) <= 3
+
+
 class TestChat:
+    def test_a_token_that_runs_out_is_renewed(self, run: Run, tmp_path: Path, sqlite_url: str):
+        with Server(tmp_path, DATABASE_URL=sqlite_url, AUTH_ACCESS_TOKEN_SECONDS="1") as server:
+            script = (
+                f"(echo {PASSWORD!r}; echo y; sleep 1.5; echo first; sleep 1.5; echo second)"
+                f" | {sys.executable} -m parley.cli chat --email ann@example.com"
+            )
+            done = subprocess.run(
+                ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+                env=os.environ | {"BACKEND_PORT": str(server.port)},
+            )  # fmt: skip
+        assert "You said: first" in done.stdout
+        assert "You said: second\nI remember 2 earlier messages" in done.stdout
+
     def test_a_conversation_in_the_terminal_and_going_on_with_it(self, run: Run, server: Server):
         where = {"BACKEND_PORT": str(server.port)}
         first = run("chat", "--email", "ann@example.com",

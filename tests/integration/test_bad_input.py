@@ -189,6 +189,9 @@ class TestFramework:
         assert_problem(response, 404)
         assert "/api/v2/nothing" == response.json()["instance"]
 
+    async def test_a_slash_too_many_is_404_and_leads_nowhere(self, client: AsyncClient):
+        assert_problem(await client.get("/api/v1/conversations/"), 404)
+
     @pytest.mark.parametrize(
         ("method", "path"),
         [("DELETE", "/health"), ("GET", "/api/v1/me/chat"), ("TRACE", "/api/v1/conversations")],

@@ -55,6 +55,7 @@ class TestEcho:
             "I remember 2 earlier messages; you last said: one two three four five."
         ) == second.json()["reply"]["content"]
         assert [3, 4] == [second.json()[side]["position"] for side in ("message", "reply")]
+        assert second.json()["message"]["id"] < second.json()["reply"]["id"]
 
     async def test_the_reply_has_every_field_of_the_contract(self, say, alice: str):
         body = (await say()).json()
@@ -239,6 +240,14 @@ class TestBrokenModel:
 
         assert [PromptMessage("user", "second")] == responder.prompts[1]
 
+    async def test_what_is_beyond_the_limit_is_no_empty_piece(self, say, responder: Scripted):
+        responder.pieces = ("12345", "67890", "x")
+        response = await say(stream=True)
+
+        assert ["12345", "67890"] == [
+            event.data["text"] for event in parse(response.text) if event.name == "delta"
+        ]
+
     async def test_a_reply_without_end_is_cut_at_the_limit(
         self, say, store: Store, alice: str, responder: Scripted
     ):
@@ -349,6 +358,18 @@ class TestAlias:
         assert 422 == response.status_code
         assert "Deprecation" in response.headers
         assert "X-Evil" not in response.headers
+
+    async def test_what_is_refused_before_anything_is_asked_says_it_too(
+        self, client: AsyncClient, alice: str, bearer
+    ):
+        for headers in ({}, {"Content-Encoding": "gzip"}, {"Content-Length": "99999999"}):
+            response = await client.post(
+                "/api/me/chat",
+                content=b"{bad",
+                headers=bearer(alice) | {"Content-Type": "application/json"} | headers,
+            )
+            assert 400 < response.status_code < 500
+            assert "Deprecation" in response.headers
 
     async def test_the_versioned_path_says_nothing(self, say):
         assert "Deprecation" not in (await say()).headers

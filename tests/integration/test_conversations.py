@@ -61,6 +61,12 @@ class TestReplaceAndUpdate:
             name: value for name, value in (await ask("GET", path)).json().items() if name in put
         }
 
+    async def test_naming_nothing_changes_nothing_nor_the_order(self, ask: Ask):
+        made = (await ask("POST", json={"title": "A"})).json()
+        patched = await ask("PATCH", f"/{made['id']}", json={})
+
+        assert made == patched.json()
+
     async def test_a_title_cannot_be_taken_away(self, ask: Ask):
         made = (await ask("POST", json={})).json()
 

@@ -46,7 +46,8 @@ class TestHealth:
         health = (await client.get("/health/db")).json()
 
         assert ("ok", SCHEMA_REVISION) == (health["status"], health["revision"])
-        assert {"size": 10, "in_use": 0, "overflow": 0} == health["pool"]
+        assert (10, 0) == (health["pool"]["size"], health["pool"]["overflow"])
+        assert health["pool"]["in_use"] <= 1  # the lease may be renewed just now
         assert 0 < health["latency_seconds"] < 60
 
     async def test_one_word_for_a_status_page(self, client: AsyncClient):
@@ -86,4 +87,8 @@ class TestDocs:
                     if status >= "400" and "health" not in path
                 ]
                 assert all([*content] == ["application/problem+json"] for content in problems)
+        for field in document["components"]["schemas"]["ConversationPatch"]["properties"].values():
+            assert (
+                "default" not in field
+            )  # a client would fill it in, and so take away what is there
         assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -4,13 +4,18 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
+from parley.cli.migrate import upgrade
+from parley.core.database import create_engine, for_reading
 from parley.core.errors import AppError, DatabaseUnavailable, Draining, InternalError, WorkerLost
 from parley.crud.ports import Store, Transaction
+from parley.crud.sql.store import SqlStore
 from parley.schemas.conversations import Message, Order
 from parley.schemas.turns import ChatReply, ChatRequest, Turn, TurnStarted, TurnStatus
 from parley.services import turns as turns_module
@@ -65,21 +70,31 @@ class Treacherous:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._losing: dict[int, bool] = {}
+        self._holding: int | None = None
+        self.held, self.go_on = asyncio.Event(), asyncio.Event()
+        self.error: Exception = DatabaseUnavailable()
         self._count = 0
 
     def lose(self, *which: int, after_commit: bool) -> None:
         self._losing |= {self._count + n: after_commit for n in which}
 
+    def hold(self, which: int) -> None:
+        """Make the n-th next transaction wait for `go_on`, once `held` is set."""
+        self._holding = self._count + which
+
     @asynccontextmanager
     async def begin(self, user_id: str, *, read_only: bool = False) -> AsyncGenerator[Transaction]:
         self._count += 1
         after_commit = self._losing.pop(self._count, None)
+        if self._count == self._holding:
+            self.held.set()
+            await self.go_on.wait()
         async with self._store.begin(user_id, read_only=read_only) as tx:
             yield tx
             if after_commit is False:
-                raise DatabaseUnavailable
+                raise self.error
         if after_commit:
-            raise DatabaseUnavailable
+            raise self.error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -162,6 +177,28 @@ class TestShutdown:
 
         assert TurnStatus.COMPLETE == (await turn_of(store, alice, started.turn_id)).status
 
+    async def test_a_turn_that_is_being_recorded_is_no_obstacle_to_the_others(
+        self, store: Store, alice: str
+    ):
+        """Nothing listens there any more that could be interrupted."""
+        slow, model = Treacherous(store), Gated("half")
+        process = Process(slow, model)
+        listening = asyncio.create_task(process.say(alice, "listening"))
+        await model.asked.wait()
+        recording = Process(slow, Scripted("ok"))
+        recording.chat._runner = process.runner  # noqa: SLF001 - one process, two models
+        slow.hold(2)
+        recorded = asyncio.create_task(recording.say(alice, "recording"))
+        await slow.held.wait()
+
+        stopping = asyncio.create_task(process.runner.stop(grace_seconds=0))
+        with pytest.raises(Draining):
+            await listening
+        slow.go_on.set()
+        await stopping
+
+        assert isinstance((await recorded)[-1], ChatReply)
+
     async def test_nothing_new_is_begun(self, store: Store, alice: str):
         process = Process(store, Scripted("ok"))
         await process.runner.stop(grace_seconds=0)
@@ -216,6 +253,44 @@ class TestLostWorker:
             await saying
 
 
+class TestLease:
+    async def test_a_process_that_starts_before_its_schema_keeps_its_lease_once_there_is_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.services.workers.RENEW_SECONDS", 0.01)
+        url = f"sqlite:///{tmp_path}/late.db"
+        store = SqlStore(create_engine(url), timeout_seconds=5)
+        worker = Worker(store)
+        worker.start()
+        await asyncio.to_thread(upgrade, url)
+
+        async with asyncio.timeout(30):
+            while await leases(url) == []:
+                await asyncio.sleep(0.01)
+            first = await leases(url)
+            while await leases(url) == first:
+                await asyncio.sleep(0.01)
+        await worker.stop()
+        assert [] == await leases(url)
+        await store.close()
+
+    async def test_leaving_does_not_need_the_store(self, tmp_path: Path):
+        store = SqlStore(create_engine(f"sqlite:///{tmp_path}/none.db"), timeout_seconds=5)
+        worker = Worker(store)
+        worker.start()
+        await worker.stop()
+        await store.close()
+
+
+async def leases(url: str) -> list[Any]:
+    engine = create_engine(url)
+    async with for_reading(engine).connect() as connection:
+        rows = await connection.execute(text("SELECT id, lease_until FROM workers"))
+        found = [tuple(row) for row in rows]
+    await engine.dispose()
+    return found
+
+
 class TestLostAnswers:
     async def test_a_turn_accepted_in_a_commit_whose_answer_was_lost_is_closed(
         self, store: Store, alice: str
@@ -260,6 +335,21 @@ class TestLostAnswers:
 
 
 class TestBugs:
+    async def test_a_bug_in_the_store_ends_the_turn_once_it_is_over(
+        self, store: Store, alice: str
+    ):
+        treacherous = Treacherous(store)
+        treacherous.error = RuntimeError("canary")
+        # Recording fails, and closing the turn too, twice.
+        treacherous.lose(2, 3, 4, after_commit=False)
+        process = Process(treacherous, Scripted("ok"))
+        with pytest.raises(InternalError) as refused:
+            await process.say(alice, "hello")
+        await process.idle()
+
+        turn = await turn_of(store, alice, UUID(refused.value.extensions["turn_id"]))
+        assert TurnStatus.FAILED == turn.status
+
     async def test_a_bug_ends_the_turn_and_says_nothing_of_itself(
         self, store: Store, alice: str, logged: StringIO
     ):

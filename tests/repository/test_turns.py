@@ -184,6 +184,16 @@ class TestFail:
         assert (TurnStatus.FAILED, PROBLEM) == (found.status, found.problem)
         assert "what I said" == found.message.content
 
+    async def test_one_whose_conversation_was_deleted_is_told_so(self, store: Store, alice: str):
+        conversation = await make_conversation(store, alice)
+        turn = await accept(store, alice, new_turn(conversation.id))
+        async with store.begin(alice) as tx:
+            await tx.conversations.delete(conversation.id)
+
+        with pytest.raises(ConversationNotFound):
+            async with store.begin(alice) as tx:
+                await tx.turns.fail(turn, PROBLEM)
+
     async def test_a_complete_turn_stays_complete(self, store: Store, alice: str):
         conversation = await make_conversation(store, alice)
         turn = await accept(store, alice, new_turn(conversation.id))
@@ -256,7 +266,8 @@ class TestIsolation:
             with pytest.raises(TurnNotFound):
                 await tx.turns.get(turn.id)
             assert None is await tx.turns.running(conversation.id)
-            await tx.turns.fail(turn, PROBLEM)
+            with pytest.raises(ConversationNotFound):
+                await tx.turns.fail(turn, PROBLEM)
         with pytest.raises(ConversationNotFound):
             async with store.begin(bob) as tx:
                 await tx.turns.record(turn, 0, new_reply(), None)

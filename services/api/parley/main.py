@@ -1,16 +1,16 @@
 """The composition root: the one module that knows every floor."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from parley import __version__, middleware, problems
 from parley.core.database import create_engine
-from parley.core.logging import configure_logging
+from parley.core.logging import configure_logging, frames_of
 from parley.core.security.cursors import Cursors
 from parley.core.security.passwords import Passwords
 from parley.core.security.secret import derive_key, embedded_secret
@@ -43,8 +43,12 @@ TAGS = [
     {"name": "accounts", "description": "Accounts that Parley keeps itself."},
     {"name": "health", "description": "For probes and status pages; no token needed."},
 ]
-ALIAS_SINCE = datetime(2026, 11, 21, tzinfo=UTC)
-ALIAS_UNTIL = datetime(2027, 11, 21, tzinfo=UTC)
+ALIAS = "/api/{user_id}/chat"
+ALIAS_DEPRECATED = deprecated(
+    since=datetime(2026, 11, 21, tzinfo=UTC),
+    until=datetime(2027, 11, 21, tzinfo=UTC),
+    successor="/api/v1/{user_id}/chat",
+)
 
 log = structlog.get_logger(__name__)
 
@@ -74,26 +78,15 @@ def create_app(
     store = store or open_store(settings)
     runner = TurnRunner(store)
     worker = Worker(store)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        runner.open()
-        worker.start()
-        readiness = await app.state.services.health.ready()
-        log.info("started", **readiness.model_dump())
-        yield
-        await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
-        await worker.stop()
-        await store.close()
-
     app = FastAPI(
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
         docs_url=None,
+        redirect_slashes=False,
         redoc_url=None,
-        lifespan=lifespan,
+        lifespan=_lifespan(settings, store, runner, worker),
         # The name of an operation is a function's in a generated client.
         generate_unique_id_function=lambda route: route.name,
     )
@@ -104,9 +97,33 @@ def create_app(
     app.add_middleware(
         middleware.RequestLayer,
         refuse=problems.response_for,
+        announcements={ALIAS: ALIAS_DEPRECATED},
         request_max_bytes=settings.request_max_bytes,
     )
     return app
+
+
+def _lifespan(
+    settings: Settings, store: Store, runner: TurnRunner, worker: Worker
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        try:
+            runner.open()
+            worker.start()
+            readiness = await app.state.services.health.ready()
+            log.info("started", **readiness.model_dump())
+            yield
+            await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
+            await worker.stop()
+            await store.close()
+        except Exception as bug:  # noqa: BLE001 - told on, without what it quotes
+            log.error("lifespan-crashed", **frames_of(bug))
+            # The server logs what it gets, with all that it quotes.
+            msg = "The application could not start or stop; the log says where."
+            raise RuntimeError(msg) from None
+
+    return lifespan
 
 
 def _services(
@@ -138,12 +155,10 @@ def _include_routers(app: FastAPI) -> None:
     app.include_router(conversations.router, prefix="/api/v1")
     app.include_router(turns.router, prefix="/api/v1")
     app.include_router(auth.router, prefix="/api/v1")
-    alias = deprecated(since=ALIAS_SINCE, until=ALIAS_UNTIL, successor="/api/v1/{user_id}/chat")
     app.include_router(
         chat.router,
         prefix="/api",
         deprecated=True,
-        dependencies=[Depends(alias)],
         generate_unique_id_function=lambda route: f"{route.name}_unversioned",
     )
     app.include_router(docs.create_router(TITLE))

@@ -1,7 +1,7 @@
 """The one layer around the application: request id, access log, body limit, last resort."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import structlog
@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parley.core.errors import AppError, BodyTooLarge, InternalError, UnsupportedEncoding
+from parley.core.errors import AppError, InternalError
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
 
@@ -23,13 +23,20 @@ class RequestLayer:
     Plain ASGI: a BaseHTTPMiddleware would cost 300 µs, hide disconnects and break streams.
 
     `refuse` makes the answer to an error; it is handed in because problems are another room.
+    `announcements` has the headers that a route sends with every answer, also a refusal.
     """
 
     def __init__(
-        self, app: ASGIApp, *, refuse: Callable[[Scope, AppError], ASGIApp], request_max_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        refuse: Callable[[Scope, AppError], ASGIApp],
+        announcements: Mapping[str, Callable[[Mapping[str, str]], Mapping[str, str]]],
+        request_max_bytes: int,
     ) -> None:
         self._app = app
         self._refuse = refuse
+        self._announcements = announcements
         self._request_max_bytes = request_max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +44,8 @@ class RequestLayer:
             await self._app(scope, receive, send)
             return
         started_at = perf_counter()
-        request_id = _request_id(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
@@ -48,13 +56,14 @@ class RequestLayer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers.update(state.get("announced_headers", {}))
+                answered = MutableHeaders(scope=message)
+                answered["X-Request-ID"] = request_id
+                if announce := self._announcements.get(_route_of(scope) or ""):
+                    answered.update(announce(scope["path_params"]))
             await send(message)
 
         try:
-            await self._pass_on(scope, receive, answer)
+            await self._app(scope, self._bounded(receive, headers), answer)
         except Exception as bug:
             log.error("request-crashed", **frames_of(bug))
             if status:
@@ -70,29 +79,28 @@ class RequestLayer:
                 user_id=state.get("user_id"),
             )
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        if headers.get("Content-Encoding", "identity") != "identity":
-            await self._refuse(scope, UnsupportedEncoding())(scope, receive, send)
-        elif int(headers.get("Content-Length", "0")) > self._request_max_bytes:
-            await self._refuse(scope, BodyTooLarge())(scope, receive, send)
-        else:
-            await self._app(scope, self._counted(receive), send)
-
-    def _counted(self, receive: Receive) -> Receive:
-        """A body without a Content-Length is only as large as it turns out to be."""
+    def _bounded(self, receive: Receive, headers: Headers) -> Receive:
+        """Refuses while the body is read, and so in the words of the route that reads it."""
+        declared = headers.get("Content-Length", "")
+        too_large = declared.isdecimal() and int(declared) > self._request_max_bytes
+        compressed = headers.get("Content-Encoding", "identity") != "identity"
         received = 0
 
-        async def receive_counted() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal received
+            # The one exception that FastAPI lets through while it reads a body.
+            if compressed:
+                raise HTTPException(415)
+            if too_large:
+                raise HTTPException(413)
             message = await receive()
+            # Without a Content-Length it is only as large as it turns out to be.
             received += len(message.get("body", b""))
             if received > self._request_max_bytes:
-                # The one exception that FastAPI lets through while it reads a body.
                 raise HTTPException(413)
             return message
 
-        return receive_counted
+        return receive_bounded
 
 
 def _route_of(scope: Scope) -> str | None:

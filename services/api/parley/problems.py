@@ -15,6 +15,7 @@ from parley.core.errors import (
     MethodNotAllowed,
     RouteNotFound,
     Unauthenticated,
+    UnsupportedEncoding,
 )
 from parley.schemas.problem import Fault, Problem
 
@@ -27,6 +28,7 @@ _FRAMEWORK: dict[int, Callable[[], AppError]] = {
     404: RouteNotFound,
     405: MethodNotAllowed,
     413: BodyTooLarge,
+    415: UnsupportedEncoding,
 }
 
 

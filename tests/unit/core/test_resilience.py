@@ -192,7 +192,7 @@ SQLITE: list[tuple[Fault, Callable[[Path], None]]] = [
     (Fault.BUSY, busy_snapshot),
     (Fault.BUSY, locked),
     (Fault.BUSY, lambda path: run(f"file:{path}?mode=ro", "DELETE FROM said", uri=True)),
-    (Fault.BUSY, lambda path: run(str(path.parent / "nowhere" / "x.db"))),
+    (Fault.CONNECTION, lambda path: run(str(path.parent / "nowhere" / "x.db"))),
     (
         Fault.BUSY,
         lambda path: run(
@@ -219,13 +219,13 @@ class TestSqlite:
         wrapped = DBAPIError("SELECT 1", {}, caught.value)
         assert [fault, fault] == [classify(caught.value), classify(wrapped)]
 
-    def test_a_file_that_is_no_database_is_a_bug(self, tmp_path: Path):
+    def test_a_file_that_is_no_database_is_as_good_as_away(self, tmp_path: Path):
         (tmp_path / "x.db").write_bytes(b"not a database, and long enough to be read " * 30)
 
         with pytest.raises(sqlite3.DatabaseError) as caught:
             run(str(tmp_path / "x.db"), "SELECT * FROM sqlite_master")
 
-        assert Fault.BUG is classify(caught.value)
+        assert Fault.CONNECTION is classify(caught.value)
 
     def test_an_error_without_a_code_is_a_bug(self):
         assert Fault.BUG is classify(sqlite3.ProgrammingError("Cannot operate on a closed one"))

@@ -31,6 +31,7 @@ class Terminal:
             timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
         )
         self._conversation_id: str | None = None
+        self._credentials: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -53,14 +54,17 @@ class Terminal:
         email = email or typer.prompt("E-mail")
         # Read from a pipe there is nothing to hide, and no terminal to hide it on.
         password = typer.prompt("Password", hide_input=sys.stdin.isatty())
-        credentials = {"email": email, "password": password}
+        self._credentials = {"email": email, "password": password}
         try:
-            session = self._send("POST", "/auth/login", json=credentials)
+            self._authenticate("login")
         except Refused as refused:
             wrong = refused.code == "invalid-credentials"
             if not (wrong and typer.confirm(f"{refused} Open one with it?")):
                 raise
-            session = self._send("POST", "/auth/register", json=credentials)
+            self._authenticate("register")
+
+    def _authenticate(self, action: str) -> None:
+        session = self._send("POST", f"/auth/{action}", json=self._credentials)
         self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
 
     def talk(self, conversation: UUID | None, *, last: bool) -> None:
@@ -87,16 +91,22 @@ class Terminal:
 
     def _next_message(self) -> str | None:
         try:
-            message = input("> ").strip()
+            # What is typed in another encoding is shown as such rather than refused.
+            message = input("> ").strip().encode(errors="replace").decode()
         except (EOFError, KeyboardInterrupt):
             typer.echo()
             return None
         return None if message == "/quit" else message
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, *, again: bool = True) -> None:
         body = {"message": message, "conversation_id": self._conversation_id, "stream": True}
         try:
             with self._http.stream("POST", "/me/chat", json=body) as response:
+                if response.status_code == httpx2.codes.UNAUTHORIZED and again:
+                    # The token ran out; nothing was accepted, so saying it again is saying it once.
+                    self._authenticate("login")
+                    self._say(message, again=False)
+                    return
                 if response.is_error:
                     response.read()
                     typer.echo(str(_refusal(response)), err=True)

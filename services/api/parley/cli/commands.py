@@ -1,16 +1,23 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 from uuid import UUID
 
+import asyncpg
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from parley.core.errors import AppError
-from parley.core.settings import InvalidSettings, Settings, load_settings
+from parley.core.settings import InvalidSettings, load_settings
 
 app = typer.Typer(
-    help="Parley, a self-hosted chat backend.", no_args_is_help=True, add_completion=False
+    help="Parley, a self-hosted chat backend.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 user = typer.Typer(help="Accounts that Parley keeps itself.", no_args_is_help=True)
 app.add_typer(user, name="user")
@@ -18,17 +25,24 @@ app.add_typer(user, name="user")
 Json = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 
 
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """What an operator can mend is a line for each fault, and no traceback."""
+    try:
+        yield
+    except InvalidSettings as invalid:
+        _fail(*invalid.faults)
+    except AppError as error:
+        _fail(f"{error.title}. {error}")
+    except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__]
+        _fail(f"That did not work: {reason[0]}", "`parley doctor` may say more.")
+
+
 def _fail(*lines: str) -> NoReturn:
     for line in lines:
         typer.echo(line, err=True)
     raise typer.Exit(1)
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except InvalidSettings as invalid:
-        _fail(*invalid.faults)
 
 
 @app.command()
@@ -39,13 +53,12 @@ def serve(
     from parley.cli.serve import PortTaken, run  # noqa: PLC0415
     from parley.main import create_app  # noqa: PLC0415
 
-    settings = _settings()
-    try:
-        run(create_app(settings), settings, host)
-    except InvalidSettings as invalid:
-        _fail(*invalid.faults)
-    except PortTaken as taken:
-        _fail(str(taken))
+    with _plainly():
+        settings = load_settings()
+        try:
+            run(create_app(settings), settings, host)
+        except PortTaken as taken:
+            _fail(str(taken))
 
 
 @app.command()
@@ -53,10 +66,8 @@ def migrate() -> None:
     """Bring the database to the newest schema. Safe to run again, and from two places at once."""
     from parley.cli.migrate import upgrade  # noqa: PLC0415
 
-    try:
-        upgrade(_settings().migration_url)
-    except InvalidSettings as invalid:
-        _fail(*invalid.faults)
+    with _plainly():
+        upgrade(load_settings().migration_url)
 
 
 @app.command()
@@ -86,13 +97,14 @@ def chat(
     """Chat in the terminal; replies come as they are written."""
     from parley.cli.chat import Refused, Terminal  # noqa: PLC0415
 
-    base_url = url or f"http://127.0.0.1:{_settings().backend_port}"
-    try:
-        with Terminal(base_url) as terminal:
-            terminal.open_session(email)
-            terminal.talk(conversation, last=last)
-    except Refused as refused:
-        _fail(str(refused))
+    with _plainly():
+        base_url = url or f"http://127.0.0.1:{load_settings().backend_port}"
+        try:
+            with Terminal(base_url) as terminal:
+                terminal.open_session(email)
+                terminal.talk(conversation, last=last)
+        except Refused as refused:
+            _fail(str(refused))
 
 
 @user.command("create")
@@ -111,8 +123,9 @@ def create_user(
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    try:
-        created = asyncio.run(create(_settings(), email, password))
-    except (AppError, Rejected) as refused:
-        _fail(str(refused))
+    with _plainly():
+        try:
+            created = asyncio.run(create(load_settings(), email, password))
+        except Rejected as refused:
+            _fail(str(refused))
     typer.echo(created.model_dump_json() if as_json else f"{created.email} is user {created.id}")

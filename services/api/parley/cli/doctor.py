@@ -1,6 +1,8 @@
 from time import perf_counter
 from typing import NamedTuple
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from parley.core.database import engine_url
 from parley.core.errors import Unavailable
 from parley.core.settings import InvalidSettings, Settings, load_settings
@@ -34,18 +36,20 @@ async def examine() -> list[Finding]:
 async def _database(settings: Settings) -> list[Finding]:
     url = engine_url(settings.database_url.get_secret_value())
     where = url.render_as_string(hide_password=True)
-    store = open_store(settings)
     started_at = perf_counter()
     try:
-        await store.ping()
+        store = open_store(settings)
+        try:
+            await store.ping()
+            took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
+            return [Finding("database", ok=True, detail=took), await _schema(store)]
+        finally:
+            await store.close()
     except Unavailable:
         reach = f"{where} does not answer: is it running, and are name and password right?"
-        return [Finding("database", ok=False, detail=reach)]
-    else:
-        took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
-        return [Finding("database", ok=True, detail=took), await _schema(store)]
-    finally:
-        await store.close()
+    except (SQLAlchemyError, OSError) as error:
+        reach = f"{where} cannot be used: {getattr(error, 'orig', None) or error}"
+    return [Finding("database", ok=False, detail=reach)]
 
 
 async def _schema(store: Store) -> Finding:

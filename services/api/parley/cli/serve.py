@@ -60,7 +60,7 @@ def run(application: FastAPI, settings: Settings, host: str) -> None:
     except OSError as error:
         msg = (
             f"Cannot listen on {host}:{settings.backend_port}: {error.strerror}."
-            " Choose another port, for example BACKEND_PORT=8001."
+            " Choose another port, for example BACKEND_PORT=8001, or another --host."
         )
         raise PortTaken(msg) from error
     config = uvicorn.Config(

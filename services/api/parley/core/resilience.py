@@ -46,8 +46,10 @@ _SQLSTATES = {
 READ_ONLY_STATE = "25006"
 """The SQLSTATE of a write to a server that was failed over from; its connections stay so."""
 
-# https://www.sqlite.org/rescode.html: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL
-_SQLITE_BUSY = {5, 6, 8, 10, 13, 14, 15}
+# https://www.sqlite.org/rescode.html: CORRUPT, CANTOPEN, NOTADB
+_SQLITE_AWAY = {11, 14, 26}
+# BUSY, LOCKED, READONLY, IOERR, FULL, PROTOCOL
+_SQLITE_BUSY = {5, 6, 8, 10, 13, 15}
 
 
 def sqlstate(exception: BaseException) -> str | None:
@@ -79,6 +81,8 @@ def _classify_sqlite(error: sqlite3.Error) -> Fault:
         return Fault.CALLER
     # The low byte is the primary code of an extended one.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _SQLITE_AWAY:
+        return Fault.CONNECTION
     return Fault.BUSY if code in _SQLITE_BUSY else Fault.BUG
 
 

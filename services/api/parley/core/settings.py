@@ -193,10 +193,13 @@ class SecretFiles(PydanticBaseSettingsSource):
         if self._variables.get(field_name) is not None:
             raise InvalidSettings([f"{name}: is set, and {name}_FILE too; keep one of them"])
         try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+            secret = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise InvalidSettings([f"{name}_FILE: cannot be read: {reason}"]) from error
+        if not secret:
+            raise InvalidSettings([f"{name}_FILE: the file is empty"])
+        return secret, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values, faults = {}, []

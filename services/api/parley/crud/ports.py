@@ -95,7 +95,12 @@ class Turns(Protocol):
         ...
 
     async def fail(self, turn: NewTurn, problem: Problem) -> None:
-        """End the turn without messages. Nothing happens to one that has ended or is gone."""
+        """
+        End the turn without messages. Nothing happens to one that has ended.
+
+        Raises:
+            ConversationNotFound: it was deleted meanwhile, and the turn with it.
+        """
         ...
 
     async def get(self, turn_id: UUID) -> Turn:

@@ -1,29 +1,25 @@
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import quote
 
-from fastapi import Request
-
 
 def deprecated(
     *, since: datetime, until: datetime, successor: str
-) -> Callable[[Request], Awaitable[None]]:
+) -> Callable[[Mapping[str, str]], Mapping[str, str]]:
     """
-    A dependency that says on every answer what to use instead, and until when this works.
+    The headers that say, given a request's path parameters, what to use instead and until when.
 
-    `successor` is a path, with the request's path parameters in braces. Deprecation (RFC 9745),
-    Sunset (RFC 8594) and Link rel=successor-version (RFC 5829).
+    `successor` is a path with the parameters in braces. Deprecation (RFC 9745), Sunset (RFC 8594)
+    and Link rel=successor-version (RFC 5829).
     """
 
-    async def announce(request: Request) -> None:
-        parameters = {name: quote(value, safe="") for name, value in request.path_params.items()}
-        path = successor.format(**parameters)
-        # Not on the response: an error has one of its own.
-        request.state.announced_headers = {
+    def announce(path_parameters: Mapping[str, str]) -> Mapping[str, str]:
+        quoted = {name: quote(value, safe="") for name, value in path_parameters.items()}
+        return {
             "Deprecation": f"@{int(since.timestamp())}",
             "Sunset": format_datetime(until, usegmt=True),
-            "Link": f'<{path}>; rel="successor-version"',
+            "Link": f'<{successor.format(**quoted)}>; rel="successor-version"',
         }
 
     return announce

@@ -55,7 +55,7 @@ async def frames_of(
 
 class EventStream(Response):
     """
-    Sends frames as they come, and a comment when none has come for a while, for the proxies' sake.
+    Sends frames as they come, and a comment now and then: a proxy hangs up on silence.
 
     A client that leaves ends the reading, never the turn.
     """

@@ -8,33 +8,62 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
-_MEANINGS = {
-    400: "The cursor is not valid.",
-    401: "No valid token, or wrong credentials.",
-    403: "The path names another user.",
-    404: "There is none, or it is another user's: the answer is the same.",
-    409: "It conflicts with what is there; `code` says with what.",
-    413: "The body is too large.",
-    415: "The body is compressed.",
-    422: "The request is not valid; `errors` says where.",
-    500: "A bug. Quote the request id when you report it.",
-    502: "The model's reply broke off or made no sense.",
-    503: "Something is unavailable for now; try again after `Retry-After` seconds.",
-    504: "The model did not answer in time.",
+from parley.core.errors import (
+    AppError,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    InternalError,
+    InvalidRequest,
+    Overloaded,
+    Unauthenticated,
+    UnsupportedEncoding,
+)
+
+TOKEN = (Unauthenticated,)
+BODY = (BodyTooLarge, UnsupportedEncoding)
+STORE = (DatabaseUnavailable, Overloaded)
+"""What every route may answer that wants a token, reads a body, or asks the store."""
+
+_HEADERS = {
+    401: {"WWW-Authenticate": "`Bearer`."},
+    503: {"Retry-After": "Seconds to wait before trying again."},
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses=` for the problems that a route may answer with."""
+def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses=` for the errors that a route may answer with."""
+    by_status: dict[int, list[type[AppError]]] = {}
     # Any request may be malformed, and any route may break.
+    always: tuple[type[AppError], ...] = (InvalidRequest, InternalError)
+    for error in errors + always:
+        by_status.setdefault(error.status, []).append(error)
+    return {status: _response(status, by_status[status]) for status in sorted(by_status)}
+
+
+def _response(status: int, errors: list[type[AppError]]) -> dict[str, Any]:
+    first = errors[0]
+    example = {
+        "type": f"/problems/{first.code}",
+        "title": first.title,
+        "status": status,
+        "detail": "What happened, and what to do.",
+        "code": first.code,
+        "instance": "/api/v1/me/chat",
+        "request_id": "0193497d8a7d7c0bb4f6d1f0a4a7ce55",
+    }
+    headers = {"X-Request-ID": "The request's id; the log has it too."} | _HEADERS.get(status, {})
     return {
-        status: {
-            "description": _MEANINGS[status],
-            "content": {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            },
-        }
-        for status in sorted({*statuses, 422, 500})
+        "description": "\n".join(f"- `{error.code}`: {error.title}." for error in errors),
+        "headers": {
+            name: {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in headers.items()
+        },
+        "content": {
+            "application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": example,
+            }
+        },
     }
 
 

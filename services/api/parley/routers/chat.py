@@ -2,10 +2,21 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from parley.core.errors import (
+    ConversationMoved,
+    ConversationNotFound,
+    Draining,
+    ModelError,
+    ModelTimeout,
+    ModelUnavailable,
+    NotYourResource,
+    TurnInProgress,
+    WorkerLost,
+)
 from parley.dependencies.auth import Owner
 from parley.dependencies.services import Chat
 from parley.routers._events import EventStream, frames_of
-from parley.routers._responses import JsonRoute, problems
+from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
 from parley.schemas.turns import ChatReply, ChatRequest, TurnStarted
 
 EVENT_STREAM = "text/event-stream"
@@ -32,7 +43,20 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         " piece, then `done` with the recorded turn, or `error` with a problem.",
         "content": {EVENT_STREAM: {"schema": _EVENT, "example": _EXAMPLE}},
     },
-    **problems(401, 403, 404, 409, 413, 415, 502, 503, 504),
+    **problems(
+        *TOKEN,
+        NotYourResource,
+        ConversationNotFound,
+        TurnInProgress,
+        ConversationMoved,
+        *BODY,
+        ModelError,
+        ModelUnavailable,
+        ModelTimeout,
+        *STORE,
+        WorkerLost,
+        Draining,
+    ),
 }
 
 router = APIRouter(prefix="/{user_id}/chat", tags=["chat"], route_class=JsonRoute)

@@ -3,10 +3,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from parley.core.errors import ConversationNotFound, InvalidCursor
 from parley.dependencies.auth import UserId
 from parley.dependencies.paging import LIMIT, Cursor, Limit
 from parley.dependencies.services import Conversations
-from parley.routers._responses import JsonRoute, problems
+from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
 from parley.schemas.conversations import (
     Conversation,
     ConversationDraft,
@@ -19,7 +20,7 @@ from parley.schemas.paging import ConversationDetail, Deleted, Page
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=JsonRoute)
 
 
-@router.post("", status_code=201, responses=problems(401, 413, 415, 503))
+@router.post("", status_code=201, responses=problems(*TOKEN, *BODY, *STORE))
 async def create_conversation(
     user_id: UserId, draft: ConversationDraft, conversations: Conversations
 ) -> Conversation:
@@ -27,7 +28,7 @@ async def create_conversation(
     return await conversations.create(user_id, draft)
 
 
-@router.get("", responses=problems(400, 401, 503))
+@router.get("", responses=problems(InvalidCursor, *TOKEN, *STORE))
 async def list_conversations(
     user_id: UserId, conversations: Conversations, limit: Limit = LIMIT, cursor: Cursor = None
 ) -> Page[Conversation]:
@@ -35,7 +36,7 @@ async def list_conversations(
     return await conversations.newest(user_id, limit, cursor)
 
 
-@router.get("/{conversation_id}", responses=problems(401, 404, 503))
+@router.get("/{conversation_id}", responses=problems(*TOKEN, ConversationNotFound, *STORE))
 async def get_conversation(
     user_id: UserId, conversation_id: UUID, conversations: Conversations
 ) -> ConversationDetail:
@@ -43,7 +44,7 @@ async def get_conversation(
     return await conversations.get(user_id, conversation_id)
 
 
-@router.put("/{conversation_id}", responses=problems(401, 404, 413, 415, 503))
+@router.put("/{conversation_id}", responses=problems(*TOKEN, ConversationNotFound, *BODY, *STORE))
 async def replace_conversation(
     user_id: UserId,
     conversation_id: UUID,
@@ -54,7 +55,9 @@ async def replace_conversation(
     return await conversations.replace(user_id, conversation_id, draft)
 
 
-@router.patch("/{conversation_id}", responses=problems(401, 404, 413, 415, 503))
+@router.patch(
+    "/{conversation_id}", responses=problems(*TOKEN, ConversationNotFound, *BODY, *STORE)
+)
 async def update_conversation(
     user_id: UserId,
     conversation_id: UUID,
@@ -65,7 +68,7 @@ async def update_conversation(
     return await conversations.update(user_id, conversation_id, changes)
 
 
-@router.delete("/{conversation_id}", responses=problems(401, 404, 503))
+@router.delete("/{conversation_id}", responses=problems(*TOKEN, ConversationNotFound, *STORE))
 async def delete_conversation(
     user_id: UserId, conversation_id: UUID, conversations: Conversations
 ) -> Deleted:
@@ -74,7 +77,10 @@ async def delete_conversation(
     return Deleted(id=str(conversation_id))
 
 
-@router.get("/{conversation_id}/messages", responses=problems(400, 401, 404, 503))
+@router.get(
+    "/{conversation_id}/messages",
+    responses=problems(InvalidCursor, *TOKEN, ConversationNotFound, *STORE),
+)
 async def list_messages(
     user_id: UserId,
     conversation_id: UUID,

@@ -6,6 +6,7 @@ from parley.schemas.health import DatabaseHealth, Health, Readiness, ServiceHeal
 router = APIRouter(tags=["health"])
 
 _RETRY_AFTER = "2"
+_NOT_NOW = "Not now; the body says what is missing."
 
 
 @router.get("/health")
@@ -14,7 +15,7 @@ async def get_health(health: HealthChecks) -> Health:
     return health.alive()
 
 
-@router.get("/health/ready", responses={503: {"model": Readiness}})
+@router.get("/health/ready", responses={503: {"model": Readiness, "description": _NOT_NOW}})
 async def get_readiness(health: HealthChecks, response: Response) -> Readiness:
     """
     Whether this process may be sent requests.
@@ -27,7 +28,7 @@ async def get_readiness(health: HealthChecks, response: Response) -> Readiness:
     return readiness
 
 
-@router.get("/health/db", responses={503: {"model": DatabaseHealth}})
+@router.get("/health/db", responses={503: {"model": DatabaseHealth, "description": _NOT_NOW}})
 async def get_database_health(health: HealthChecks, response: Response) -> DatabaseHealth:
     """Whether the database answers, how fast, and how busy this process's connections are."""
     database = await health.database()
@@ -35,7 +36,7 @@ async def get_database_health(health: HealthChecks, response: Response) -> Datab
     return database
 
 
-@router.get("/api/health", responses={503: {"model": ServiceHealth}})
+@router.get("/api/health", responses={503: {"model": ServiceHealth, "description": _NOT_NOW}})
 async def get_service_health(health: HealthChecks, response: Response) -> ServiceHealth:
     """In one word, for a status page."""
     service = await health.service()

@@ -15,7 +15,14 @@ METADATA_MAX_CHARACTERS = 16_384
 class Entity(BaseModel):
     """What travels between the floors, and out on the wire. Never changed, only replaced."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config = ConfigDict(
+        frozen=True, from_attributes=True, json_schema_serialization_defaults_required=True
+    )
+
+
+def absent(value: object) -> bool:
+    """For `exclude_if`: a member that does not apply is left out, rather than null."""
+    return value is None
 
 
 class RequestBody(BaseModel):

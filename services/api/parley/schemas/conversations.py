@@ -3,7 +3,7 @@ from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from parley.schemas.base import STORABLE, Entity, RequestBody, SafeJson
 from parley.schemas.files import FileMetadata
@@ -78,8 +78,16 @@ class ConversationDraft(RequestBody):
     metadata: Metadata = {}
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class ConversationPatch(ConversationDraft):
     """What to change; a field left out stays as it is."""
+
+    # A client that filled in a draft's defaults would take away what is there.
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
 
 class Order(StrEnum):

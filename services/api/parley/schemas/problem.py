@@ -1,13 +1,8 @@
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from parley.schemas.base import Entity
-
-
-def _absent(value: object) -> bool:
-    # A member that does not apply is left out, as RFC 9457 has it, rather than null.
-    return value is None
+from parley.schemas.base import Entity, absent
 
 
 class Fault(Entity):
@@ -21,6 +16,8 @@ class Fault(Entity):
 class Problem(Entity):
     """Why a request failed: problem details (RFC 9457). Branch on `code`, which is stable."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
     type: str = Field(examples=["/problems/conversation-not-found"])
     title: str = Field(examples=["Conversation not found"])
     status: int = Field(examples=[404])
@@ -28,19 +25,19 @@ class Problem(Entity):
     code: str = Field(examples=["conversation-not-found"])
     instance: str | None = Field(
         None,
-        exclude_if=_absent,
+        exclude_if=absent,
         description="The path that was asked.",
         examples=["/api/v1/me/chat"],
     )
     request_id: str | None = Field(
-        None, exclude_if=_absent, examples=["0193497d8a7d7c0bb4f6d1f0a4a7ce55"]
+        None, exclude_if=absent, examples=["0193497d8a7d7c0bb4f6d1f0a4a7ce55"]
     )
     errors: list[Fault] | None = Field(
-        None, exclude_if=_absent, description="What was refused, with status 422."
+        None, exclude_if=absent, description="What was refused, with status 422."
     )
     turn_id: UUID | None = Field(
-        None, exclude_if=_absent, description="The turn that failed, once there was one."
+        None, exclude_if=absent, description="The turn that failed, once there was one."
     )
     conversation_id: UUID | None = Field(
-        None, exclude_if=_absent, description="Where to try again."
+        None, exclude_if=absent, description="Where to try again."
     )

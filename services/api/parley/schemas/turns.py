@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from parley.schemas.base import STORABLE, Entity, RequestBody
+from parley.schemas.base import STORABLE, Entity, RequestBody, absent
 from parley.schemas.conversations import Message, MessageStatus, Role
 from parley.schemas.files import FileMetadata
 from parley.schemas.problem import Problem
@@ -52,14 +52,18 @@ class TurnMessage(Entity):
 
 
 class Turn(Entity):
+    """A message, and what became of it."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
     id: UUID
     conversation_id: UUID
     status: TurnStatus
     message: TurnMessage
-    reply: Message | None = None
-    problem: Problem | None = Field(None, description="Why it failed.")
+    reply: Message | None = Field(None, exclude_if=absent, description="If it was recorded.")
+    problem: Problem | None = Field(None, exclude_if=absent, description="Why it failed.")
     created_at: datetime
-    ended_at: datetime | None = None
+    ended_at: datetime | None = Field(None, exclude_if=absent)
 
 
 class NewTurn(Entity):

@@ -10,10 +10,10 @@ import structlog
 
 from parley.core.errors import (
     AppError,
-    DatabaseUnavailable,
     InternalError,
     ModelError,
     ModelTimeout,
+    Unavailable,
     WorkerLost,
 )
 from parley.core.ids import new_id
@@ -165,18 +165,19 @@ class ChatService:
         clock = asyncio.get_running_loop().time
         ends_at = clock() + self._limits.reply_seconds
         room = self._limits.reply_max_characters
-        patience = asyncio.timeout(None)
         try:
-            async with patience, aclosing(self._responder.stream(prompt)) as stream:
-                live.waits_with(patience)
+            async with (
+                live.patience() as patience,
+                aclosing(self._responder.stream(prompt)) as stream,
+            ):
                 while live.interruption is None:
                     patience.reschedule(min(clock() + self._limits.silence_seconds, ends_at))
                     piece = await anext(stream, None)
                     if piece is None:
                         return
-                    if piece:
-                        pieces.append(piece[:room])
-                        live.publish(Delta(text=piece[:room]))
+                    if shown := piece[:room]:
+                        pieces.append(shown)
+                        live.publish(Delta(text=shown))
                     room -= len(piece)
                     if room < 0:
                         msg = "The reply was longer than is allowed here; the rest is cut."
@@ -189,8 +190,8 @@ class ChatService:
 
     async def _record(self, live: LiveTurn, length: int, heard: _Heard) -> ChatReply:
         reply = Reply(
-            id=new_id(),
             message_id=new_id(),
+            id=new_id(),
             content=heard.text,
             status=MessageStatus.FAILED if heard.error else MessageStatus.COMPLETE,
             model=self._responder.model,
@@ -202,8 +203,8 @@ class ChatService:
             try:
                 async with self._store.begin(live.user_id) as tx:
                     recorded = await tx.turns.record(live.turn, length, reply, problem)
-            except DatabaseUnavailable:
-                # A reply is too dear to lose to a restart; recording it twice is the same as once.
+            except Unavailable:
+                # A reply is too dear to lose to a hiccup; recording it twice is the same as once.
                 if clock() + RECORD_AGAIN_SECONDS > give_up_at:
                     raise
                 await asyncio.sleep(RECORD_AGAIN_SECONDS)

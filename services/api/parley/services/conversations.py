@@ -103,8 +103,10 @@ class ConversationService:
     async def update(
         self, user_id: str, conversation_id: UUID, changes: ConversationDraft
     ) -> Conversation:
-        """Only the fields that `changes` names."""
+        """Only the fields that `changes` names; naming none changes nothing, nor the order."""
         async with self._store.begin(user_id) as tx:
+            if not changes.model_fields_set:
+                return await tx.conversations.get(conversation_id)
             return await tx.conversations.update(conversation_id, changes)
 
     async def replace(

@@ -2,11 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import structlog
 
-from parley.core.errors import AppError, Draining, InternalError, Unavailable, WorkerLost
+from parley.core.errors import (
+    AppError,
+    ConversationNotFound,
+    Draining,
+    InternalError,
+    WorkerLost,
+)
 from parley.core.logging import frames_of
 from parley.crud.ports import Store
 from parley.schemas.problem import Problem
@@ -78,12 +85,17 @@ class LiveTurn:
         if self._error is not None:
             raise self._error
 
-    def waits_with(self, patience: asyncio.Timeout) -> None:
-        """From now on, `interrupt` ends what happens under `patience`."""
-        self._patience = patience
+    @asynccontextmanager
+    async def patience(self) -> AsyncGenerator[asyncio.Timeout]:
+        """A time-out to set; `interrupt` lets it run out at once."""
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                yield self._patience
+        finally:
+            self._patience = None
 
     def interrupt(self, reason: AppError) -> None:
-        """Stop listening to the model; the turn ends with what it has."""
+        """Stop listening to the model; a turn that listens no more is about to end anyway."""
         self.interruption = reason
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time())
@@ -138,6 +150,10 @@ class TurnRunner:
             live.finish(await work(live))
         except AppError as expected:
             error = expected
+        except asyncio.CancelledError:
+            # The process goes without waiting any longer; its lease will be found run out.
+            live.fail(Draining())
+            raise
         except Exception as bug:  # noqa: BLE001 - logged here, and the turn must end
             log.error("turn-crashed", turn_id=str(live.turn.id), **frames_of(bug))
             error = InternalError().about(
@@ -155,7 +171,10 @@ class TurnRunner:
                 async with self._store.begin(live.user_id) as tx:
                     await tx.turns.fail(live.turn, problem_of(error))
                 live.is_open = False
-            except Unavailable:
+            except ConversationNotFound:
+                live.is_open = False
+            except Exception as failure:  # noqa: BLE001 - whatever it is, it must end some time
+                log.warning("turn-not-settled", turn_id=str(live.turn.id), **frames_of(failure))
                 await asyncio.sleep(SETTLE_SECONDS)
 
 

@@ -8,6 +8,7 @@ import structlog
 
 from parley.core.errors import Unavailable
 from parley.core.ids import new_id
+from parley.core.logging import frames_of
 from parley.crud.ports import LEASE_SECONDS, Store
 
 RENEW_SECONDS = LEASE_SECONDS / 3
@@ -45,9 +46,10 @@ class Worker:
             self._renewing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._renewing
-        # Without a store the lease runs out by itself.
-        with suppress(Unavailable):
+        try:
             await self._store.forget(self.id)
+        except Exception as error:  # noqa: BLE001 - without a store the lease runs out by itself
+            log.warning("lease-not-given-back", **frames_of(error))
 
     async def _renew(self) -> None:
         # Counted from before the question: never longer than the store counts it.
@@ -65,4 +67,6 @@ class Worker:
                     swept = True
             except Unavailable as error:
                 log.warning("lease-not-renewed", code=error.code)
+            except Exception as bug:  # noqa: BLE001 - as where there is no schema yet: it may come
+                log.error("lease-not-renewed", **frames_of(bug))
             await asyncio.sleep(RENEW_SECONDS)

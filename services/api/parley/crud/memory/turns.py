@@ -72,7 +72,9 @@ class MemoryTurns:
 
     async def fail(self, turn: NewTurn, problem: Problem) -> None:
         stored = self._tables.turns.get(f"{self._user_id}/{turn.id}")
-        if stored and _holds(turn, stored):
+        if stored is None:
+            raise ConversationNotFound
+        if _holds(turn, stored):
             self._end(stored, TurnStatus.FAILED, problem)
 
     async def get(self, turn_id: UUID) -> Turn:

@@ -89,7 +89,9 @@ class SqlTurns:
         return recorded
 
     async def fail(self, turn: NewTurn, problem: Problem) -> None:
-        await self._end(_held_by(turn), TurnStatus.FAILED, problem, idempotency_key=None)
+        ended = await self._end(_held_by(turn), TurnStatus.FAILED, problem, idempotency_key=None)
+        if ended is None and await self._session.get(TurnRow, (self._user_id, turn.id)) is None:
+            raise ConversationNotFound
 
     async def get(self, turn_id: UUID) -> Turn:
         row = await self._session.get(TurnRow, (self._user_id, turn_id))
