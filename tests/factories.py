@@ -5,7 +5,13 @@ from uuid import UUID
 
 from parley.core.ids import new_id
 from parley.crud.ports import Store
-from parley.schemas.conversations import Conversation, ConversationDraft, MessageStatus
+from parley.schemas.conversations import (
+    Conversation,
+    ConversationDraft,
+    Message,
+    MessageStatus,
+    Order,
+)
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
 
@@ -51,3 +57,8 @@ async def record(
         length = (await tx.conversations.get(conversation_id)).length
         reply = new_reply(f"re: {message}", status)
         return await tx.turns.record(turn, length, reply, problem)
+
+
+async def messages_of(store: Store, user_id: str, conversation_id: UUID | str) -> list[Message]:
+    async with store.begin(user_id, read_only=True) as tx:
+        return [*await tx.messages.page(UUID(str(conversation_id)), Order.OLDEST_FIRST, 100, None)]

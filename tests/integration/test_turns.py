@@ -16,13 +16,13 @@ from parley.core.database import create_engine, for_reading
 from parley.core.errors import AppError, DatabaseUnavailable, Draining, InternalError, WorkerLost
 from parley.crud.ports import Store, Transaction
 from parley.crud.sql.store import SqlStore
-from parley.schemas.conversations import Message, Order
 from parley.schemas.turns import ChatReply, ChatRequest, Turn, TurnStarted, TurnStatus
 from parley.services import turns as turns_module
 from parley.services.chat import ChatLimits, ChatService
 from parley.services.responders.base import Responder
 from parley.services.turns import TurnRunner
 from parley.services.workers import Worker
+from tests.factories import messages_of
 from tests.responders import Gated, Scripted
 
 LIMITS = ChatLimits(
@@ -98,11 +98,6 @@ class Treacherous:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
-
-
-async def messages_of(store: Store, user_id: str, conversation_id: UUID) -> list[Message]:
-    async with store.begin(user_id, read_only=True) as tx:
-        return [*await tx.messages.page(conversation_id, Order.OLDEST_FIRST, 10, None)]
 
 
 async def turn_of(store: Store, user_id: str, turn_id: UUID) -> Turn:
