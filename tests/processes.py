@@ -77,11 +77,20 @@ class Server:
     def stop(self) -> int:
         return self._end(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout=START_SECONDS)
+
     def _end(self, how: signal.Signals) -> int:
         assert self._process is not None
         if self._process.poll() is None:
             os.killpg(self._process.pid, how)
-        return self._process.wait(timeout=START_SECONDS)
+        return self.wait()
 
     def __enter__(self) -> Self:
         return self.start()

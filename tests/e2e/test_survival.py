@@ -117,6 +117,23 @@ class TestStop:
             (message["content"], message["status"]) for message in detail["messages"]
         ]
 
+    def test_a_second_ctrl_c_does_not_wait_for_the_grace(self, tmp_path: Path, sqlite_url: str):
+        server = Server(
+            tmp_path, sys.executable, str(SLOW_SERVER), DATABASE_URL=sqlite_url,
+            SHUTDOWN_GRACE_SECONDS="3000",
+        ).start()  # fmt: skip
+        with account(server) as client:
+            body = {"message": "hi", "stream": True}
+            with client.stream("POST", "/me/chat", json=body) as stream:
+                lines = stream.iter_lines()
+                while next(lines) != 'data: {"text":"first "}':
+                    pass
+                server.interrupt()
+                while "Waiting for connections to close" not in server.output:
+                    time.sleep(0.05)
+                server.interrupt()
+                assert 0 == server.wait()
+
 
 class TestStart:
     def test_settings_database_schema_ready_in_this_order_and_down_again(self, tmp_path: Path):

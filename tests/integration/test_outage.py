@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from parley.core.database import create_engine
 from parley.core.settings import Settings
+from parley.crud.sql.store import SqlStore
 from parley.main import create_app, open_store
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls, connected
@@ -178,11 +179,8 @@ class TestInMidTurn:
                 if turn["status"] != "running":
                     break
                 await asyncio.sleep(0.05)
-        assert ("failed", None, "hello") == (
-            turn["status"],
-            turn["reply"],
-            turn["message"]["content"],
-        )
+        assert ("failed", "hello") == (turn["status"], turn["message"]["content"])
+        assert "reply" not in turn
         again = await say(conversation_id=lost.json()["conversation_id"])
         assert (200, 1) == (again.status_code, again.json()["message"]["position"])
 
@@ -228,6 +226,22 @@ class TestFailover:
                     await admin.execute("SET default_transaction_read_only = off")
                     await admin.execute(f"{read_only} = off")
                 assert 200 == (await client.post("/api/v1/me/chat", **message)).status_code
+
+
+class TestIdle:
+    async def test_a_connection_that_was_lost_while_idle_is_not_noticed(
+        self, wire: tuple[Proxy, str], alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.core.database._IDLE_SECONDS", 0)
+        proxy, url = wire
+        store = SqlStore(create_engine(url), timeout_seconds=PATIENCE_SECONDS)
+        for _ in range(2):
+            await store.ping()
+        await proxy.refuse()
+        await proxy.serve()
+
+        await store.ping()
+        await store.close()
 
 
 class TestClosing:

@@ -16,7 +16,8 @@ from parley.core.database import create_engine, for_reading
 from parley.core.errors import AppError, DatabaseUnavailable, Draining, InternalError, WorkerLost
 from parley.crud.ports import Store, Transaction
 from parley.crud.sql.store import SqlStore
-from parley.schemas.turns import ChatReply, ChatRequest, Turn, TurnStarted, TurnStatus
+from parley.crud.sql.turns import SqlTurns
+from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Turn, TurnStarted, TurnStatus
 from parley.services import turns as turns_module
 from parley.services.chat import ChatLimits, ChatService
 from parley.services.responders.base import Responder
@@ -200,6 +201,30 @@ class TestShutdown:
 
         with pytest.raises(Draining):
             await process.say(alice, "hello")
+
+
+class TestRace:
+    @pytest.mark.parametrize("backend", ["postgres"])
+    async def test_what_was_recorded_until_the_slot_was_taken_is_part_of_the_history(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        """SQLite and memory let nobody record while somebody accepts."""
+        slow, model = Gated("first "), Scripted("ok")
+        early, late = Process(store, slow), Process(store, model)
+        started = await early.begin(alice)
+        await slow.asked.wait()
+        accept = SqlTurns.accept
+
+        async def accept_after_the_other(self: SqlTurns, turn: NewTurn) -> None:
+            slow.gate.set()
+            await early.idle()
+            await accept(self, turn)
+
+        monkeypatch.setattr(SqlTurns, "accept", accept_after_the_other)
+        *_, reply = await late.say(alice, "late", started.conversation_id)
+
+        assert 3 == reply.message.position
+        assert ["hello", "first re: hello", "late"] == [m.content for m in model.prompts[0]]
 
 
 class TestLostWorker:

@@ -1,7 +1,10 @@
 """What is true of the store itself, and on PostgreSQL of the roles and policies behind it."""
 
+import asyncio
+
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from parley.core.database import create_engine
 from parley.core.errors import DatabaseUnavailable, Overloaded
@@ -45,6 +48,27 @@ class TestStore:
         async with store.begin(alice, read_only=True) as reader:
             assert None is await reader.turns.running(conversation.id)
             assert 2 == len(await reader.messages.history(conversation.id, 10))
+
+    async def test_many_more_writers_than_connections_are_let_in_one_by_one(
+        self, store: Store, alice: str
+    ):
+        made = await asyncio.gather(*(make_conversation(store, alice) for _ in range(100)))
+
+        async with store.begin(alice, read_only=True) as tx:
+            assert {c.id for c in made} == {c.id for c in await tx.conversations.newest(200, None)}
+
+    async def test_a_connection_to_a_file_that_takes_no_writes_is_let_go(
+        self, sqlite_url: str, alice: str
+    ):
+        engine = create_engine(sqlite_url, pool_size=1)
+        store = SqlStore(engine, timeout_seconds=5)
+        async with engine.connect() as connection:
+            await connection.execute(text("PRAGMA query_only=ON"))
+        with pytest.raises(Overloaded):
+            await make_conversation(store, alice)
+
+        await make_conversation(store, alice)
+        await store.close()
 
     async def test_a_slow_server_is_told_from_one_that_is_away(
         self, postgres: DatabaseUrls, alice: str

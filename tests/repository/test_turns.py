@@ -55,6 +55,14 @@ class TestAccept:
 
         assert 19 == sum(isinstance(outcome, TurnInProgress) for outcome in outcomes)
 
+    async def test_a_conversation_that_is_not_there_takes_none(
+        self, store: Store, alice: str, bob: str
+    ):
+        conversation = await make_conversation(store, bob)
+        for missing in (conversation.id, new_id()):
+            with pytest.raises(ConversationNotFound):
+                await accept(store, alice, new_turn(missing))
+
     async def test_other_conversations_and_users_are_not_in_the_way(
         self, store: Store, alice: str, bob: str
     ):

@@ -83,7 +83,7 @@ class RequestLayer:
         """Refuses while the body is read, and so in the words of the route that reads it."""
         declared = headers.get("Content-Length", "")
         too_large = declared.isdecimal() and int(declared) > self._request_max_bytes
-        compressed = headers.get("Content-Encoding", "identity") != "identity"
+        compressed = headers.get("Content-Encoding", "identity").lower() != "identity"
         received = 0
 
         async def receive_bounded() -> Message:

@@ -149,18 +149,19 @@ def upgrade() -> None:
         # Before it is known who asks, the one account whose address was named.
         op.execute(
             "CREATE POLICY users_lookup ON users FOR SELECT "
-            "USING (email = current_setting('app.lookup', true))"
+            "USING (email = nullif(current_setting('app.lookup', true), ''))"
         )
 
 
 def keep_apart(table: str, owner: str) -> None:
-    # FORCE: the table's owner too sees what the transaction's user may see.
+    # FORCE: the table's owner too sees what the transaction's user may see. NULLIF: what a
+    # transaction set is '' after it, and '' is nobody.
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
     op.execute(
         f"CREATE POLICY {table}_owner ON {table} "
-        f"USING ({owner} = current_setting('app.user_id', true)) "
-        f"WITH CHECK ({owner} = current_setting('app.user_id', true))"
+        f"USING ({owner} = nullif(current_setting('app.user_id', true), '')) "
+        f"WITH CHECK ({owner} = nullif(current_setting('app.user_id', true), ''))"
     )
 
 

@@ -45,7 +45,11 @@ class _Server(uvicorn.Server):
         # Beside uvicorn's own waiting for connections: theirs end as their turns do.
         draining = asyncio.create_task(self._runner.stop(grace_seconds=self._grace_seconds))
         await super().shutdown(sockets)
-        await draining
+        if self.force_exit:  # Ctrl-C a second time: with what there is
+            draining.cancel()
+            await self._runner.stop(grace_seconds=0)
+        else:
+            await draining
 
 
 def run(application: FastAPI, settings: Settings, host: str) -> None:

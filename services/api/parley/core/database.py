@@ -1,13 +1,16 @@
 """One way to make an engine, for the API, the migrations and the tests."""
 
 from pathlib import Path
+from time import monotonic
 
 import asyncpg
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine.interfaces import AdaptedConnection, DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from parley.core.resilience import only_reads
 
 _DRIVERS = {
     "postgres": "postgresql+asyncpg",
@@ -22,6 +25,8 @@ _QUERY = {
     "channel_binding": ("disable", "prefer", "require"),
 }
 _SERVER_SHARE_OF_TIME = 0.8
+_IDLE_SECONDS = 1.0
+_PING_SECONDS = 1.0
 PORT_MAX = 65_535
 _POOL_WAIT_SECONDS = 2.0
 
@@ -82,7 +87,20 @@ def create_engine(
 
     `hide_parameters`: what a statement carried, a user's words, never reaches a log.
     """
-    parsed = engine_url(url)
+    engine = _engine(engine_url(url), pool_size, pool_overflow, timeout_seconds)
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def let_go(context: ExceptionContext) -> None:
+        if only_reads(context.original_exception):
+            # Its connections stay so, also when the server is another or the file writable again.
+            context.is_disconnect = True
+
+    return engine
+
+
+def _engine(
+    parsed: URL, pool_size: int, pool_overflow: int, timeout_seconds: float
+) -> AsyncEngine:
     pool: dict[str, object] = {
         "pool_size": pool_size,
         "max_overflow": pool_overflow,
@@ -114,9 +132,8 @@ def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) 
     ssl = url.query.get("sslmode")
     # Before the request's own deadline: a slow statement is told from a server that is away.
     milliseconds = str(int(timeout_seconds * _SERVER_SHARE_OF_TIME * 1000))
-    return create_async_engine(
+    engine = create_async_engine(
         url.difference_update_query(["sslmode", "channel_binding"]),
-        pool_pre_ping=True,
         connect_args={
             "connection_class": _PromptConnection,
             "timeout": timeout_seconds,
@@ -131,6 +148,33 @@ def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) 
         },
         **pool,
     )
+    _ping_the_idle(engine)
+    return engine
+
+
+def _ping_the_idle(engine: AsyncEngine) -> None:
+    """
+    Find out that a connection is lost before a request does, where it was idle long enough for it.
+
+    SQLAlchemy's own `pool_pre_ping` asks each time, in three round trips, and on a frozen server
+    waits once more after the request's deadline.
+    """
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def note(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def ping(
+        connection: AdaptedConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection
+    ) -> None:
+        if monotonic() - record.info.get("idle_since", monotonic()) < _IDLE_SECONDS:
+            return
+        try:
+            connection.run_async(lambda driver: driver.execute("SELECT 1", timeout=_PING_SECONDS))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as lost:
+            # The pool then takes another, or a new one.
+            raise DisconnectionError from lost
 
 
 def _create_sqlite(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:

@@ -40,11 +40,12 @@ _SQLSTATES = {
     "53200": Fault.BUSY,
     "40001": Fault.CONTENTION,
     "40P01": Fault.CONTENTION,
+    "0A000": Fault.CONTENTION,  # a migration changed what a prepared statement returns
     "22": Fault.CALLER,
     "23": Fault.CALLER,
 }
-READ_ONLY_STATE = "25006"
-"""The SQLSTATE of a write to a server that was failed over from; its connections stay so."""
+_READ_ONLY_STATE = "25006"
+_SQLITE_READ_ONLY = 8
 
 # https://www.sqlite.org/rescode.html: CORRUPT, CANTOPEN, NOTADB
 _SQLITE_AWAY = {11, 14, 26}
@@ -56,6 +57,13 @@ def sqlstate(exception: BaseException) -> str | None:
     original = exception.orig if isinstance(exception, DBAPIError) else exception
     state = getattr(original, "sqlstate", None)
     return state if isinstance(state, str) else None
+
+
+def only_reads(exception: BaseException) -> bool:
+    """Whether it is a write to a server or a file that takes none."""
+    original = exception.orig if isinstance(exception, DBAPIError) else exception
+    code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+    return sqlstate(exception) == _READ_ONLY_STATE or code == _SQLITE_READ_ONLY
 
 
 def classify(exception: BaseException) -> Fault:

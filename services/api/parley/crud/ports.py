@@ -33,10 +33,8 @@ DEAD_SECONDS = 3600
 class Conversations(Protocol):
     async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation: ...
 
-    async def get(self, conversation_id: UUID, *, keep: bool = False) -> Conversation:
+    async def get(self, conversation_id: UUID) -> Conversation:
         """
-        With `keep`, nobody deletes it before this transaction has ended.
-
         Raises:
             ConversationNotFound: it is another user's, or nobody's.
         """
@@ -74,8 +72,12 @@ class Turns(Protocol):
         """
         Take the conversation's one running slot.
 
+        Until the turn has ended nobody else records in it, and until this transaction has ended
+        nobody deletes it.
+
         Raises:
-            TurnInProgress: it is taken. The transaction must be rolled back.
+            ConversationNotFound: it is another user's, or nobody's.
+            TurnInProgress: it is taken. The transaction must be rolled back, for either.
         """
         ...
 

@@ -81,5 +81,5 @@ async def send_message(owner: Owner, body: ChatRequest, chat: Chat, request: Req
 
 
 def _wants_events(request: Request) -> bool:
-    accepted = request.headers.get("Accept", "")
+    accepted = request.headers.get("Accept", "").lower()
     return any(item.split(";")[0].strip() == EVENT_STREAM for item in accepted.split(","))

@@ -20,7 +20,7 @@ from parley.core.ids import new_id
 from parley.core.logging import frames_of
 from parley.crud.ports import Store
 from parley.schemas.conversations import Conversation, ConversationDraft, Message, MessageStatus
-from parley.schemas.turns import ChatReply, ChatRequest, Delta, NewTurn, Reply, TurnStarted
+from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Reply, TurnStarted
 from parley.services.responders.base import PromptMessage, Responder
 from parley.services.turns import Event, LiveTurn, TurnRunner, problem_of
 from parley.services.workers import Worker
@@ -122,14 +122,16 @@ class ChatService:
             if is_new:
                 draft = ConversationDraft(title=turn.message[:TITLE_CHARACTERS])
                 conversation = await tx.conversations.create(turn.conversation_id, draft)
+                await tx.turns.accept(turn)
                 history: Sequence[Message] = []
             else:
-                conversation = await tx.conversations.get(turn.conversation_id, keep=True)
-                await tx.turns.close_abandoned(conversation.id, problem_of(WorkerLost()))
+                await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
+                await tx.turns.accept(turn)
+                # Read only now: what was recorded until the slot was ours is part of it.
+                conversation = await tx.conversations.get(turn.conversation_id)
                 history = await tx.messages.history(
                     conversation.id, self._limits.history_max_messages
                 )
-            await tx.turns.accept(turn)
             live.is_open = True
         return conversation, history
 
@@ -177,7 +179,7 @@ class ChatService:
                         return
                     if shown := piece[:room]:
                         pieces.append(shown)
-                        live.publish(Delta(text=shown))
+                        live.publish(shown)
                     room -= len(piece)
                     if room < 0:
                         msg = "The reply was longer than is allowed here; the rest is cut."

@@ -45,12 +45,14 @@ class LiveTurn:
         self.is_open = False
         self.interruption: AppError | None = None
         self._patience: asyncio.Timeout | None = None
-        self._events: list[Event] = []
+        # Pieces as bare text: there may be a hundred thousand of them.
+        self._events: list[TurnStarted | str | ChatReply] = []
         self._error: AppError | None = None
         self._has_ended = False
         self._news = asyncio.Event()
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: TurnStarted | str | ChatReply) -> None:
+        """A piece of the reply is its text."""
         self._events.append(event)
         self._tell()
 
@@ -77,7 +79,8 @@ class LiveTurn:
         position = 0
         while True:
             while position < len(self._events):
-                yield self._events[position]
+                event = self._events[position]
+                yield Delta(text=event) if isinstance(event, str) else event
                 position += 1
             if self._has_ended:
                 break

@@ -35,7 +35,8 @@ class Worker:
         Raises:
             DatabaseUnavailable: there is none, and it cannot be had now.
         """
-        if monotonic() >= self._held_until:
+        # Half of it must be left: a turn that begins is to outlive a renewal that fails once.
+        if monotonic() >= self._held_until - LEASE_SECONDS / 2:
             await self._renew()
 
     def start(self) -> None:

@@ -4,6 +4,7 @@ import threading
 import pytest
 from pwdlib import PasswordHash
 
+from parley.core.errors import Overloaded
 from parley.core.security.passwords import CONCURRENT, Passwords
 
 PATIENCE_SECONDS = 5
@@ -112,3 +113,18 @@ class TestTime:
         assert {f"hash of {n}" for n in range(CONCURRENT + 1)} == set(
             await asyncio.gather(*hashing)
         )
+
+
+class TestCrowd:
+    async def test_more_than_can_be_served_are_refused_at_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.core.security.passwords.WAITING_MAX", 0)
+        passwords = Passwords()
+        outcomes = await asyncio.gather(
+            *(passwords.hash("correct horse") for _ in range(2 * CONCURRENT)),
+            return_exceptions=True,
+        )
+
+        assert CONCURRENT == sum(isinstance(outcome, Overloaded) for outcome in outcomes)
+        assert await passwords.matches("correct horse", outcomes[0])

@@ -24,7 +24,7 @@ class MemoryConversations:
             )
         )
 
-    async def get(self, conversation_id: UUID, *, keep: bool = False) -> Conversation:
+    async def get(self, conversation_id: UUID) -> Conversation:
         try:
             return self._tables.conversations[f"{self._user_id}/{conversation_id}"]
         except KeyError:

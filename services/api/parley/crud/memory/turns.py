@@ -35,6 +35,8 @@ class MemoryTurns:
         return True
 
     async def accept(self, turn: NewTurn) -> None:
+        if f"{self._user_id}/{turn.conversation_id}" not in self._tables.conversations:
+            raise ConversationNotFound
         if self._running(turn.conversation_id):
             raise TurnInProgress
         self._tables.turns[f"{self._user_id}/{turn.id}"] = StoredTurn(

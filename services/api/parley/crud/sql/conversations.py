@@ -30,11 +30,8 @@ class SqlConversations:
         )
         return _entity(row)
 
-    async def get(self, conversation_id: UUID, *, keep: bool = False) -> Conversation:
+    async def get(self, conversation_id: UUID) -> Conversation:
         query = select(ConversationRow).where(self._mine(conversation_id))
-        if keep:
-            # Deleting waits for us; another turn's claim of positions does not.
-            query = query.with_for_update(read=True, key_share=True)
         return _entity(await self._session.scalar(query))
 
     async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:

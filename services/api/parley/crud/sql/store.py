@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import cast
 from uuid import UUID
 
@@ -10,7 +10,8 @@ from sqlalchemy import QueuePool, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from parley.core.database import for_reading
-from parley.core.resilience import READ_ONLY_STATE, Breaker, as_app_error, sqlstate
+from parley.core.errors import Overloaded
+from parley.core.resilience import Breaker, as_app_error
 from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
 from parley.crud.sql.accounts import SqlAccounts, account_of
 from parley.crud.sql.conversations import SqlConversations
@@ -44,6 +45,7 @@ class SqlStore:
             for_reading(engine), autoflush=False, expire_on_commit=False
         )
         self._breaker = Breaker(self._select_one)
+        self._turnstile = asyncio.Lock()
 
     @asynccontextmanager
     async def begin(
@@ -104,16 +106,33 @@ class SqlStore:
     @asynccontextmanager
     async def _session(self, *, read_only: bool = False) -> AsyncGenerator[AsyncSession]:
         sessions = self._reading if read_only else self._writing
+        queue = nullcontext() if read_only or self._has_rls else self._in_turn()
         try:
             with self._breaker.guard():
-                async with asyncio.timeout(self._timeout_seconds), sessions.begin() as session:
+                async with (
+                    queue,
+                    asyncio.timeout(self._timeout_seconds),
+                    sessions.begin() as session,
+                ):
                     yield session
         except Exception as exception:
-            if sqlstate(exception) == READ_ONLY_STATE:
-                await self._engine.dispose()
             if error := as_app_error(exception):
                 raise error from exception
             raise
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncGenerator[None]:
+        # SQLite lets its writers in one by one, and not in their order: some would wait for ever.
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._turnstile.acquire()
+        except TimeoutError as too_many:
+            msg = "Too much is being written at once. Try again shortly."
+            raise Overloaded(msg) from too_many
+        try:
+            yield
+        finally:
+            self._turnstile.release()
 
     async def _identify(self, session: AsyncSession, name: str, value: str) -> None:
         if self._has_rls:

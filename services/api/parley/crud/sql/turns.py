@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, and_, exists, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.core.errors import (
@@ -45,18 +46,20 @@ class SqlTurns:
         return closed is not None
 
     async def accept(self, turn: NewTurn) -> None:
-        accepted = await self._session.scalar(
-            insert_into(self._session, TurnRow)
-            .values(
-                user_id=self._user_id,
-                status=TurnStatus.RUNNING,
-                cancel_requested=False,
-                created_at=utc_now(),
-                **turn.model_dump(),
-            )
-            .on_conflict_do_nothing()
-            .returning(TurnRow.id)
+        insert = insert_into(self._session, TurnRow).values(
+            user_id=self._user_id,
+            status=TurnStatus.RUNNING,
+            cancel_requested=False,
+            created_at=utc_now(),
+            **turn.model_dump(),
         )
+        try:
+            accepted = await self._session.scalar(
+                insert.on_conflict_do_nothing().returning(TurnRow.id)
+            )
+        except IntegrityError as error:
+            # The one constraint that can fail: the conversation is not there, for this user.
+            raise ConversationNotFound from error
         if accepted is None:
             raise TurnInProgress
 
