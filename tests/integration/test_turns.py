@@ -280,6 +280,8 @@ class TestLease:
         monkeypatch.setattr("parley.services.workers.RENEW_SECONDS", 0.01)
         url = f"sqlite:///{tmp_path}/late.db"
         store = SqlStore(create_engine(url), timeout_seconds=5)
+        # A new file becomes one that several may open at once only while nobody else opens it.
+        await store.ping()
         worker = Worker(store)
         worker.start()
         await asyncio.to_thread(upgrade, url)
