@@ -74,20 +74,20 @@ class Treacherous:
         self._holding: int | None = None
         self.held, self.go_on = asyncio.Event(), asyncio.Event()
         self.error: Exception = DatabaseUnavailable()
-        self._count = 0
+        self.count = 0
 
     def lose(self, *which: int, after_commit: bool) -> None:
-        self._losing |= {self._count + n: after_commit for n in which}
+        self._losing |= {self.count + n: after_commit for n in which}
 
     def hold(self, which: int) -> None:
         """Make the n-th next transaction wait for `go_on`, once `held` is set."""
-        self._holding = self._count + which
+        self._holding = self.count + which
 
     @asynccontextmanager
     async def begin(self, user_id: str, *, read_only: bool = False) -> AsyncGenerator[Transaction]:
-        self._count += 1
-        after_commit = self._losing.pop(self._count, None)
-        if self._count == self._holding:
+        self.count += 1
+        after_commit = self._losing.pop(self.count, None)
+        if self.count == self._holding:
             self.held.set()
             await self.go_on.wait()
         async with self._store.begin(user_id, read_only=read_only) as tx:
@@ -253,7 +253,8 @@ class TestLostWorker:
 
     async def test_who_waits_for_a_reply_of_a_lost_lease_is_told(self, store: Store, alice: str):
         model = Gated("half")
-        process, other = Process(store, model), Process(store, Scripted("ok"))
+        counted = Treacherous(store)
+        process, other = Process(counted, model), Process(store, Scripted("ok"))
         started = await process.begin(alice)
         await model.asked.wait()
         model.asked.clear()
@@ -267,10 +268,14 @@ class TestLostWorker:
             if turn.turn.message == "mine"
         ]
         await other.say(alice, "again", mine)
+        before = counted.count
         model.gate.set()
 
         with pytest.raises(WorkerLost):
             await saying
+        await process.idle()
+        # Each of the two turns is recorded once and settled once: what is lost stays lost.
+        assert before + 4 == counted.count
 
 
 class TestLease:

@@ -10,10 +10,11 @@ import structlog
 
 from parley.core.errors import (
     AppError,
+    DatabaseUnavailable,
     InternalError,
     ModelError,
     ModelTimeout,
-    Unavailable,
+    Overloaded,
     WorkerLost,
 )
 from parley.core.ids import new_id
@@ -205,7 +206,7 @@ class ChatService:
             try:
                 async with self._store.begin(live.user_id) as tx:
                     recorded = await tx.turns.record(live.turn, length, reply, problem)
-            except Unavailable:
+            except (DatabaseUnavailable, Overloaded):
                 # A reply is too dear to lose to a hiccup; recording it twice is the same as once.
                 if clock() + RECORD_AGAIN_SECONDS > give_up_at:
                     raise
