@@ -216,11 +216,6 @@ class SecretFiles(PydanticBaseSettingsSource):
         return values
 
 
-def secret_fields() -> list[str]:
-    """The settings that may come from a file."""
-    return [name for name, field in Settings.model_fields.items() if _is_secret(field.annotation)]
-
-
 def _is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
 
