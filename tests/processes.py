@@ -50,7 +50,9 @@ class Server:
         return self._log.read_text()
 
     def start(self) -> Self:
-        environment = os.environ | {"BACKEND_PORT": str(self.port)} | self._variables
+        # Nobody is to look elsewhere, unless a test says so.
+        ours = {"BACKEND_PORT": str(self.port), "SHUTDOWN_ANNOUNCE_SECONDS": "0"}
+        environment = os.environ | ours | self._variables
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=self._folder, env=environment, stdout=log, stderr=log,
@@ -74,8 +76,24 @@ class Server:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
+    def kill_first(self) -> None:
+        """Kill -9, to the first process alone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> int:
         return self._end(signal.SIGTERM)
+
+    def begin_to_stop(self) -> None:
+        """What `docker stop` does: SIGTERM, to the first process alone."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def workers(self) -> set[int]:
+        assert self._process is not None
+        pid = self._process.pid
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def interrupt(self) -> None:
         """Ctrl-C."""

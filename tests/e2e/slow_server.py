@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from parley.cli.serve import run
+from parley.cli.environment import prepare
 from parley.core.settings import load_settings
-from parley.main import create_app
 from parley.services.responders.base import PromptMessage
 
 
@@ -21,5 +20,9 @@ class Waiting:
 
 
 if __name__ == "__main__":
+    prepare()
+    from parley.cli.serve import run
+    from parley.main import create_app
+
     settings = load_settings()
-    run(create_app(settings, responder=Waiting()), settings, "127.0.0.1")
+    run(lambda settings: create_app(settings, responder=Waiting()), settings, "127.0.0.1")

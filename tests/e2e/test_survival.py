@@ -5,7 +5,6 @@ import stat
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -88,51 +87,6 @@ class TestDroppedStream:
             while (detail := client.get(path).json())["running_turn"] is not None:
                 time.sleep(0.05)
         assert ["hi", "first re: hi"] == [message["content"] for message in detail["messages"]]
-
-
-class TestStop:
-    def test_sigterm_ends_what_runs_tells_who_listens_and_exits_0(self, tmp_path: Path, variables):
-        server = Server(
-            tmp_path, sys.executable, str(SLOW_SERVER), SHUTDOWN_GRACE_SECONDS="0", **variables
-        ).start()
-        with account(server) as client:
-            made = client.post("/conversations", json={}).json()
-            body = {"message": "cut short", "conversation_id": made["id"], "stream": True}
-            with (
-                client.stream("POST", "/me/chat", json=body) as stream,
-                ThreadPoolExecutor() as elsewhere,
-            ):
-                lines = stream.iter_lines()
-                while next(lines) != 'data: {"text":"first "}':
-                    pass
-                stopping = elsewhere.submit(server.stop)
-                rest = parse("\n".join(lines).lstrip() + "\n\n")
-                assert 0 == stopping.result()
-        assert [("error", "draining")] == [(event.name, event.data["code"]) for event in rest]
-
-        with server, account(server) as client:
-            detail = client.get(f"/conversations/{made['id']}").json()
-        assert None is detail["running_turn"]
-        assert [("cut short", "complete"), ("first ", "failed")] == [
-            (message["content"], message["status"]) for message in detail["messages"]
-        ]
-
-    def test_a_second_ctrl_c_does_not_wait_for_the_grace(self, tmp_path: Path, sqlite_url: str):
-        server = Server(
-            tmp_path, sys.executable, str(SLOW_SERVER), DATABASE_URL=sqlite_url,
-            SHUTDOWN_GRACE_SECONDS="3000",
-        ).start()  # fmt: skip
-        with account(server) as client:
-            body = {"message": "hi", "stream": True}
-            with client.stream("POST", "/me/chat", json=body) as stream:
-                lines = stream.iter_lines()
-                while next(lines) != 'data: {"text":"first "}':
-                    pass
-                server.interrupt()
-                while "Waiting for connections to close" not in server.output:
-                    time.sleep(0.05)
-                server.interrupt()
-                assert 0 == server.wait()
 
 
 class TestStart:

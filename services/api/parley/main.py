@@ -19,7 +19,7 @@ from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.dependencies.services import Services
-from parley.routers import auth, chat, conversations, docs, health, turns
+from parley.routers import auth, chat, conversations, docs, health, metrics, turns
 from parley.routers._deprecation import deprecated
 from parley.services.accounts import AccountService
 from parley.services.chat import ChatLimits, ChatService
@@ -94,10 +94,12 @@ def create_app(
     app.state.services = _services(settings, store, responder or EchoResponder(), runner, worker)
     _include_routers(app)
     problems.install(app)
+    metrics.install(app)
     app.add_middleware(
         middleware.RequestLayer,
         refuse=problems.response_for,
         announcements={ALIAS: ALIAS_DEPRECATED},
+        is_leaving=lambda: runner.is_draining,
         request_max_bytes=settings.request_max_bytes,
     )
     return app

@@ -24,6 +24,8 @@ class RequestLayer:
 
     `refuse` makes the answer to an error; it is handed in because problems are another room.
     `announcements` has the headers that a route sends with every answer, also a refusal.
+    While `is_leaving`, each answer is its connection's last: a proxy that kept one for later would
+    send its next request into a connection that is being closed.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class RequestLayer:
         *,
         refuse: Callable[[Scope, AppError], ASGIApp],
         announcements: Mapping[str, Callable[[Mapping[str, str]], Mapping[str, str]]],
+        is_leaving: Callable[[], bool],
         request_max_bytes: int,
     ) -> None:
         self._app = app
         self._refuse = refuse
         self._announcements = announcements
+        self._is_leaving = is_leaving
         self._request_max_bytes = request_max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +64,8 @@ class RequestLayer:
                 answered["X-Request-ID"] = request_id
                 if announce := self._announcements.get(_route_of(scope) or ""):
                     answered.update(announce(scope["path_params"]))
+                if self._is_leaving():
+                    answered["Connection"] = "close"
             await send(message)
 
         try:
@@ -105,9 +111,9 @@ class RequestLayer:
 
 def _route_of(scope: Scope) -> str | None:
     """The template, never the path: its ids and its secrets are the client's."""
-    # `scope["route"]` knows only the part that its own router gave it.
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    return getattr(context, "path", None)
+    # An included router's `scope["route"]` knows only the part that its own router gave it.
+    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    return getattr(route, "path", None)
 
 
 def _request_id(headers: Headers) -> str:

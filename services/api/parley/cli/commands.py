@@ -50,13 +50,17 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve the API on BACKEND_PORT until it is told to stop."""
-    from parley.cli.serve import PortTaken, run  # noqa: PLC0415
-    from parley.main import create_app  # noqa: PLC0415
+    from parley.cli.environment import prepare  # noqa: PLC0415
 
     with _plainly():
         settings = load_settings()
+        settings.check_serving()
+        prepare()
+        from parley.cli.serve import PortTaken, run  # noqa: PLC0415
+        from parley.main import create_app  # noqa: PLC0415
+
         try:
-            run(create_app(settings), settings, host)
+            run(create_app, settings, host)
         except PortTaken as taken:
             _fail(str(taken))
 

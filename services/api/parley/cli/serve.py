@@ -1,86 +1,96 @@
-import asyncio
-import signal
+"""gunicorn, which keeps WEB_CONCURRENCY workers alive and ends them in time."""
+
 import socket
+from collections.abc import Callable
+from ipaddress import ip_address
 
-import typer
-import uvicorn
 from fastapi import FastAPI
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker as GunicornWorker
+from prometheus_client.multiprocess import mark_process_dead
 
-from parley import __version__
+from parley.cli.graces import Graces
+from parley.cli.worker import Worker
+from parley.core.logging import configure_logging
 from parley.core.settings import Settings
-from parley.services.turns import LAST_WORDS_SECONDS, TurnRunner
 
-# One line for a shell, good each time it is pasted: an account of its own, and a first message.
-_CURL = (
-    "token=$(curl -s URL/api/v1/auth/register -H 'Content-Type: application/json'"
-    """ -d '{"email":"you-'$(date +%s)-$$'@example.com","password":"correct horse battery"}' """
-    r"""| sed 's/.*"access_token":"\([^"]*\)".*/\1/'); """
-    """curl -s URL/api/v1/me/chat -H "Authorization: Bearer $token" """
-    """-H 'Content-Type: application/json' -d '{"message":"Hello"}' """
-)
+BACKLOG = 2048
+# Longer than a balancer keeps an idle connection (60 s is usual): who closes first may lose a request.
+KEEP_ALIVE_SECONDS = 75
+# A worker whose event loop stands still for so long is replaced.
+HEARTBEAT_TIMEOUT_SECONDS = 30
 
 
 class PortTaken(Exception):
     """Another program listens where Parley should."""
 
 
-class _Server(uvicorn.Server):
-    """Says where it is once it answers, and lets turns end when it is told to stop."""
-
+class Application(BaseApplication):
     def __init__(
-        self, config: uvicorn.Config, runner: TurnRunner, *, grace_seconds: float
+        self, make_app: Callable[[Settings], FastAPI], settings: Settings, listener: socket.socket
     ) -> None:
-        super().__init__(config)
-        self._runner = runner
-        self._grace_seconds = grace_seconds
+        self.settings = settings
+        host, port = listener.getsockname()[:2]
+        # For a person: what listens to other machines is read by a log collector.
+        self.url = f"http://{host}:{port}" if ip_address(host).is_loopback else None
+        self._make_app = make_app
+        self._descriptor = listener.detach()
+        super().__init__()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            url = f"http://{self.config.host}:{self.config.port}"
-            typer.echo(f"\nParley {__version__} is at {url} - try it at {url}/docs, or paste:\n")
-            typer.echo(_CURL.replace("URL", url) + "\n")
+    def load_config(self) -> None:
+        values = {
+            "bind": f"fd://{self._descriptor}",
+            "backlog": BACKLOG,
+            "workers": self.settings.web_concurrency,
+            "worker_class": Worker,
+            "logger_class": ArbiterLogger,
+            "errorlog": None,
+            "loglevel": self.settings.log_level.lower(),
+            "keepalive": KEEP_ALIVE_SECONDS,
+            "timeout": HEARTBEAT_TIMEOUT_SECONDS,
+            "graceful_timeout": round(Graces.of(self.settings).gunicorn_seconds),
+            # Nobody should steer it but by signals.
+            "control_socket_disable": True,
+            "child_exit": _forget_gauges,
+        }
+        for name, value in values.items():
+            self.cfg.set(name, value)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Beside uvicorn's own waiting for connections: theirs end as their turns do.
-        draining = asyncio.create_task(self._runner.stop(grace_seconds=self._grace_seconds))
-        await super().shutdown(sockets)
-        if self.force_exit:  # Ctrl-C a second time: with what there is
-            draining.cancel()
-            await self._runner.stop(grace_seconds=0)
-        else:
-            await draining
+    def load(self) -> FastAPI:
+        """In each worker, after the fork: nothing that is opened here is shared."""
+        return self._make_app(self.settings)
 
 
-def run(application: FastAPI, settings: Settings, host: str) -> None:
+class ArbiterLogger(Logger):
+    """Into the one pipe for all that is logged."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+
+def _forget_gauges(_: Arbiter, worker: GunicornWorker) -> None:
+    """What a dead process counted stays; what it held does not."""
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def run(make_app: Callable[[Settings], FastAPI], settings: Settings, host: str) -> None:
     """
-    Until SIGTERM or SIGINT, then as long as SHUTDOWN_GRACE_SECONDS allows.
+    Until SIGTERM or SIGINT, then as long as SHUTDOWN_GRACE_SECONDS allows. Exits the program.
 
     Raises:
         PortTaken: it cannot listen there.
     """
     try:
-        listener = socket.create_server((host, settings.backend_port), backlog=2048)
+        listener = socket.create_server((host, settings.backend_port), backlog=BACKLOG)
     except OSError as error:
         msg = (
             f"Cannot listen on {host}:{settings.backend_port}: {error.strerror}."
             " Choose another port, for example BACKEND_PORT=8001, or another --host."
         )
         raise PortTaken(msg) from error
-    config = uvicorn.Config(
-        application,
-        host=host,
-        port=settings.backend_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds + LAST_WORDS_SECONDS),
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises it once more when it has shut down; by then all is done, and well.
-        signal.signal(number, lambda *_: None)
-    server = _Server(
-        config, application.state.runner, grace_seconds=settings.shutdown_grace_seconds
-    )
-    server.run(sockets=[listener])
+    configure_logging(settings.log_level, settings.log_format)
+    Application(make_app, settings, listener).run()

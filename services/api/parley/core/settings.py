@@ -54,8 +54,18 @@ class Settings(BaseSettings):
         "development", description="`production` refuses what is only good for trying Parley out."
     )
     backend_port: int = Field(8000, ge=1, le=65535, description="Port that `parley serve` opens.")
+    web_concurrency: int = Field(
+        1, ge=1, le=64, description="Processes that `parley serve` runs; more need REDIS_URL."
+    )
+    shutdown_announce_seconds: float = Field(
+        2,
+        ge=0,
+        le=300,
+        description="How long it serves on, no longer ready, when told to stop by SIGTERM: as long as"
+        " a balancer takes to look elsewhere.",
+    )
     shutdown_grace_seconds: float = Field(
-        30, ge=0, le=3600, description="How long running turns may go on when the server stops."
+        30, ge=0, le=3600, description="How long running turns may then go on."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severity that is logged."
@@ -136,6 +146,11 @@ class Settings(BaseSettings):
         faults = []
         if self.environment != "development" and not self.auth_secret:
             faults.append("AUTH_SECRET: set it, for example to what `openssl rand -hex 32` prints")
+        if self.web_concurrency > 1 and self.redis_url is None:
+            faults.append(
+                f"WEB_CONCURRENCY: is {self.web_concurrency}, and without REDIS_URL it must be 1: the"
+                " processes share what is live through Redis"
+            )
         if self.environment == "production":
             faults += self._faults_in_production()
         if faults:

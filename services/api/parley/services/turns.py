@@ -110,6 +110,7 @@ class TurnRunner:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._running: dict[asyncio.Task[None], LiveTurn] = {}
+        self._is_closed = False
         self.is_draining = False
 
     def start(
@@ -119,7 +120,7 @@ class TurnRunner:
         Raises:
             Draining: this process begins nothing new.
         """
-        if self.is_draining:
+        if self._is_closed:
             raise Draining
         live = LiveTurn(user_id, turn)
         task = asyncio.create_task(self._supervise(live, work), name=f"turn {turn.id}")
@@ -128,11 +129,15 @@ class TurnRunner:
         return live
 
     def open(self) -> None:
-        self.is_draining = False
+        self._is_closed = self.is_draining = False
+
+    def announce_stop(self) -> None:
+        """Whoever asks is told that this process is about to go; it still begins what comes."""
+        self.is_draining = True
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Begin nothing new, let turns finish within the grace, then end them with what they have."""
-        self.is_draining = True
+        self._is_closed = self.is_draining = True
         await self._wait(grace_seconds)
         for live in self._running.values():
             live.interrupt(Draining())

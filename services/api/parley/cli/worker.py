@@ -1,0 +1,159 @@
+"""One process of the server: what it does with a signal, so that nobody's request is lost."""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from types import FrameType
+
+import typer
+import uvicorn
+from uvicorn_worker import UvicornWorker
+
+from parley import __version__
+from parley.cli.graces import LINGER_SECONDS, Graces
+from parley.core.settings import Settings
+from parley.services.turns import TurnRunner
+
+HEARTBEAT_SECONDS = 1.0
+TICK_SECONDS = 0.1
+
+# One line for a shell, good each time it is pasted: an account of its own, and a first message.
+_CURL = (
+    "token=$(curl -s URL/api/v1/auth/register -H 'Content-Type: application/json'"
+    """ -d '{"email":"you-'$(date +%s)-$$'@example.com","password":"correct horse battery"}' """
+    r"""| sed 's/.*"access_token":"\([^"]*\)".*/\1/'); """
+    """curl -s URL/api/v1/me/chat -H "Authorization: Bearer $token" """
+    """-H 'Content-Type: application/json' -d '{"message":"Hello"}' """
+)
+
+
+def _welcome(url: str) -> str:
+    return (
+        f"\nParley {__version__} is at {url} - try it at {url}/docs, or paste:\n\n"
+        f"{_CURL.replace('URL', url)}\n"
+    )
+
+
+class DrainingServer(uvicorn.Server):
+    """
+    Says that it is about to go, listens no more, and lets turns end.
+
+    - SIGTERM: serves on as not ready for SHUTDOWN_ANNOUNCE_SECONDS, so that a balancer looks
+      elsewhere; then stops listening, so that one that did not look is refused and tries another.
+    - SIGINT and SIGQUIT: the same without the announcement; SIGINT again: goes at once.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        runner: TurnRunner,
+        settings: Settings,
+        *,
+        welcome: str | None,
+    ) -> None:
+        super().__init__(config)
+        self._runner = runner
+        self._grace_seconds = settings.shutdown_grace_seconds
+        self._announce_seconds = settings.shutdown_announce_seconds
+        self._announces = False
+        self._welcome = welcome
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's own, which sends itself the signal once more when all is done, and dies of it.
+        if sig == signal.SIGINT and self.should_exit:
+            self.force_exit = True
+        elif not self.should_exit:
+            self.should_exit = True
+            self._announces = sig == signal.SIGTERM
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._welcome is not None:
+            typer.echo(self._welcome)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._announces:
+            self._runner.announce_stop()
+            await self._serve_on(self._announce_seconds)
+        await self._stop_listening(sockets or [])
+        await self._serve_on(LINGER_SECONDS if self._announces else 0)
+        # Beside uvicorn's own waiting for connections: theirs end as their turns do.
+        draining = asyncio.create_task(self._runner.stop(grace_seconds=self._grace_seconds))
+        await super().shutdown()
+        if self.force_exit:  # with what there is
+            draining.cancel()
+            await self._runner.stop(grace_seconds=0)
+        else:
+            await draining
+
+    async def _serve_on(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until and not self.force_exit:  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """
+        Refuse whom nobody has accepted yet, and only those.
+
+        The kernel resets what waits in a socket's queue when it closes, and a proxy may not repeat
+        what it has sent: so the queue is emptied here, up to the very moment of closing.
+        """
+        copies = [listener.dup() for listener in sockets]
+        for server in self.servers:
+            server.close()
+        for listener in copies:
+            with suppress(BlockingIOError):
+                while True:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)  # noqa: FBT003 - the socket's own way
+                    await self._take(connection)
+            listener.close()
+
+    async def _take(self, connection: socket.socket) -> None:
+        config = self.config
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            ),
+            connection,
+        )
+
+
+class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
+    """A uvicorn server under gunicorn, which forks it and holds its graces."""
+
+    CONFIG_KWARGS = {  # noqa: RUF012 - as uvicorn-worker has it
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+    }
+
+    async def _serve(self) -> None:
+        settings: Settings = self.app.settings
+        self.config.app = self.wsgi
+        self.config.timeout_graceful_shutdown = int(Graces.of(settings).uvicorn_seconds)
+        # Ours beats, also while it drains.
+        self.config.callback_notify = None
+        server = DrainingServer(
+            self.config,
+            self.wsgi.state.runner,
+            settings,
+            welcome=_welcome(self.app.url) if self.age == 1 and self.app.url else None,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)
+        beating = asyncio.create_task(self._beat(server))
+        # Not gunicorn's wrappers: uvloop closes what it is given.
+        await server.serve(sockets=[listener.sock for listener in self.sockets])
+        beating.cancel()
+
+    async def _beat(self, server: DrainingServer) -> None:
+        while True:
+            self.notify()
+            if os.getppid() != self.ppid:
+                # Nobody is left to end this process or to start another.
+                server.handle_exit(signal.SIGTERM, None)
+            await asyncio.sleep(HEARTBEAT_SECONDS)

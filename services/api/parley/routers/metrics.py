@@ -1,0 +1,24 @@
+"""What Prometheus scrapes: how many requests, of which route, with which end, how long."""
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from prometheus_fastapi_instrumentator import Instrumentator
+
+PATH = "/metrics"
+
+
+def install(app: FastAPI) -> None:
+    """
+    Count every request but the probes' own.
+
+    Where `parley serve` runs it, the counts are those of all its processes, also of dead ones.
+    A label is a route's template or `none`, never a path: its ids would make a series each.
+    A stream's duration is that until its first byte.
+    """
+    Instrumentator(
+        should_group_status_codes=False,
+        should_exclude_streaming_duration=True,
+        excluded_handlers=[f"^{PATH}$", "^/health"],
+        # Its own: the library refuses to count for a second application in one registry.
+        registry=CollectorRegistry(),
+    ).instrument(app).expose(app, endpoint=PATH, include_in_schema=False)

@@ -1,0 +1,163 @@
+"""The server and its workers: how they end, how they are replaced, and what they count together."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.events import ServerEvent, parse
+from tests.processes import Server, account, say
+
+SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
+PATIENCE_SECONDS = 30
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def turn_under_way(client: httpx.Client, message: str) -> Generator[Iterator[str]]:
+    """Yields the lines behind the first piece; the model waits for a file named `go`."""
+    body = {"message": message, "stream": True}
+    with client.stream("POST", "/me/chat", json=body) as stream:
+        lines = stream.iter_lines()
+        while next(lines) != 'data: {"text":"first "}':
+            pass
+        yield lines
+
+
+def rest_of(lines: Iterator[str]) -> list[ServerEvent]:
+    return parse("\n".join(lines).lstrip() + "\n\n")
+
+
+class TestStop:
+    def test_it_announces_serves_on_refuses_and_lets_the_turn_end(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        server = Server(
+            tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, SHUTDOWN_ANNOUNCE_SECONDS="3"
+        ).start()
+        with account(server) as client, turn_under_way(client, "first") as lines:
+            server.begin_to_stop()
+            until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
+
+            assert 200 == httpx.get(f"{server.url}/health").status_code
+            with (
+                account(server, "bob@example.com") as other,
+                turn_under_way(other, "late") as late,
+            ):
+                assert "close" == other.get("/auth/me").headers["Connection"]
+                until(lambda: not _listens(server))
+                (tmp_path / "go").touch()
+
+                assert "first re: first" == rest_of(lines)[-1].data["reply"]["content"]
+                assert "first re: late" == rest_of(late)[-1].data["reply"]["content"]
+        assert 0 == server.wait()
+
+    @pytest.mark.parametrize("database", ["sqlite", "postgres"])
+    def test_what_runs_beyond_the_grace_is_cut_recorded_and_told(
+        self, tmp_path: Path, database: str, request: pytest.FixtureRequest
+    ):
+        url = (
+            request.getfixturevalue("sqlite_url")
+            if database == "sqlite"
+            else request.getfixturevalue("postgres").api
+        )
+        variables = {"DATABASE_URL": url, "SHUTDOWN_GRACE_SECONDS": "0"}
+        server = Server(tmp_path, *SLOW_SERVER, **variables).start()
+        with account(server) as client, turn_under_way(client, "cut short") as lines:
+            server.begin_to_stop()
+            rest = rest_of(lines)
+            assert 0 == server.wait()
+        assert [("error", "draining")] == [(event.name, event.data["code"]) for event in rest]
+
+        with server, account(server) as client:
+            (listed,) = client.get("/conversations").json()["items"]
+            detail = client.get(f"/conversations/{listed['id']}").json()
+        assert None is detail["running_turn"]
+        assert [("cut short", "complete"), ("first ", "failed")] == [
+            (message["content"], message["status"]) for message in detail["messages"]
+        ]
+
+    def test_ctrl_c_announces_nothing_and_a_second_one_does_not_wait_for_the_grace(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        variables = {"SHUTDOWN_GRACE_SECONDS": "3000", "SHUTDOWN_ANNOUNCE_SECONDS": "300"}
+        server = Server(tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, **variables).start()
+        with account(server) as client, turn_under_way(client, "hi"):
+            server.interrupt()
+            until(lambda: "Waiting for connections to close" in server.output)
+            server.interrupt()
+            assert 0 == server.wait()
+
+    def test_an_orphaned_worker_ends_by_itself(self, tmp_path: Path, sqlite_url: str):
+        server = Server(tmp_path, DATABASE_URL=sqlite_url).start()
+        (worker,) = server.workers()
+        server.kill_first()
+        until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+class TestWorkers:
+    @pytest.fixture
+    def server(self, tmp_path: Path, postgres, redis_url: str) -> Generator[Server]:
+        variables = {"DATABASE_URL": postgres.api, "REDIS_URL": redis_url, "WEB_CONCURRENCY": "2"}
+        with Server(tmp_path, **variables) as server:
+            until(lambda: server.output.count("Application startup complete") == 2)
+            yield server
+
+    def test_they_count_together_and_the_dead_ones_counts_stay(self, server: Server):
+        with account(server) as client:
+            for _ in range(20):
+                say(client, "count me")
+            route = {"handler": "/api/v1/{user_id}/chat", "method": "POST", "status": "200"}
+            assert 20 == counted(server, route)
+
+            before = server.workers()
+            os.kill(min(before), signal.SIGKILL)
+            until(lambda: len(server.workers() - before) == 1)
+            until(lambda: server.output.count("Application startup complete") == 3)
+            assert 20 == counted(server, route)
+            for _ in range(20):
+                say(client, "and me")
+            assert 40 == counted(server, route)
+
+    def test_one_that_is_killed_fails_no_request_but_its_own(self, server: Server):
+        with account(server) as client:
+            os.kill(min(server.workers()), signal.SIGKILL)
+            for _ in range(10):
+                with account(server) as another:  # a connection of its own
+                    say(another, "still there?")
+            assert 200 == client.get("/conversations").status_code
+
+    def test_an_empty_number_of_them_is_one(self, tmp_path: Path, sqlite_url: str):
+        """As in a copy of `.env.example`; gunicorn itself would fail."""
+        with Server(tmp_path, DATABASE_URL=sqlite_url, WEB_CONCURRENCY="") as server:
+            assert 1 == len(server.workers())
+
+
+def counted(server: Server, labels: dict[str, str]) -> float:
+    text = httpx.get(f"{server.url}/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "http_requests_total" and sample.labels == labels
+    )
+
+
+def _listens(server: Server) -> bool:
+    try:
+        return httpx.get(f"{server.url}/health").status_code == 200
+    except httpx.ConnectError:
+        return False

@@ -1,0 +1,53 @@
+"""What one process tells Prometheus; what several tell together is in e2e/test_serving.py."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from httpx import AsyncClient
+
+from parley.core.ids import new_id
+
+Bearer = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def backend() -> str:
+    return "memory"
+
+
+class TestMetrics:
+    async def test_a_label_is_a_template_and_never_what_somebody_sent(
+        self, client: AsyncClient, bearer: Bearer, alice: str
+    ):
+        secret, missing = "a-path-of-somebodys-own", new_id()
+        await client.post(f"/api/v1/{alice}/chat", json={"message": "hi"}, headers=bearer(alice))
+        await client.get(f"/api/v1/conversations/{missing}", headers=bearer(alice))
+        await client.get(f"/{secret}")
+        await client.get(f"/api/v1/{secret}/chat")
+
+        text = (await client.get("/metrics")).text
+
+        assert (
+            'http_requests_total{handler="/api/v1/{user_id}/chat",method="POST",status="200"} 1.0'
+        ) in text
+        assert (
+            'http_requests_total{handler="/api/v1/conversations/{conversation_id}",'
+            'method="GET",status="404"} 1.0'
+        ) in text
+        assert 'http_requests_total{handler="none",method="GET",status="404"} 1.0' in text
+        assert 'handler="/api/v1/{user_id}/chat",method="GET",status="405"' in text
+        for word in (alice, str(missing), secret):
+            assert word not in text
+
+    async def test_probes_and_scrapes_do_not_count(self, client: AsyncClient):
+        for path in ("/health", "/health/ready", "/health/db", "/metrics"):
+            await client.get(path)
+
+        answer = await client.get("/metrics")
+
+        assert not re.search(r"^http_requests_total", answer.text, re.MULTILINE)
+        assert "text/plain" in answer.headers["Content-Type"]
+
+    async def test_it_is_for_operators_and_no_part_of_the_api(self, client: AsyncClient):
+        assert "/metrics" not in (await client.get("/openapi.json")).json()["paths"]

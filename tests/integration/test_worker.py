@@ -1,0 +1,75 @@
+"""The server's last moments, in this process."""
+
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import uvicorn
+
+from parley.cli.worker import DrainingServer
+from parley.core.settings import Settings
+from parley.crud.memory.store import MemoryStore
+from parley.main import create_app
+from tests.conftest import SECRET
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(auth_secret=SECRET, shutdown_announce_seconds=0, shutdown_grace_seconds=5)
+
+
+class Rushed(DrainingServer):
+    """Gets fifty connections in the very last moment, when its loop has no turn any more."""
+
+    async def _serve_on(self, seconds: float) -> None:
+        await super()._serve_on(seconds)
+        if not hasattr(self, "clients"):
+            self.clients = [socket.create_connection(self.address) for _ in range(50)]
+            for client in self.clients:
+                client.sendall(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+
+
+def serving(settings: Settings, kind: type[DrainingServer] = DrainingServer) -> DrainingServer:
+    app = create_app(settings, store=MemoryStore())
+    config = uvicorn.Config(app, log_config=None, access_log=False)
+    return kind(config, app.state.runner, settings, welcome=None)
+
+
+class TestStopListening:
+    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+    def test_who_waits_in_the_queue_when_it_closes_is_answered(
+        self, settings: Settings, loop: str
+    ):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        server = serving(settings, Rushed)
+        server.config.loop = loop
+        server.address = listener.getsockname()
+        with ThreadPoolExecutor() as thread:
+            # Not the main thread: the signals stay pytest's.
+            running = thread.submit(server.run, [listener])
+            while not server.started:
+                time.sleep(0.01)
+            server.handle_exit(signal.SIGTERM, None)
+            running.result(timeout=30)
+
+        answers = [client.recv(100) for client in server.clients]
+        assert {b"HTTP/1.1 200 OK"} == {answer.partition(b"\r\n")[0] for answer in answers}
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.address, timeout=10)
+        for client in server.clients:
+            client.close()
+
+
+class TestSignals:
+    def test_only_a_second_sigint_hurries(self, settings: Settings):
+        for first in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            server = serving(settings)
+            server.handle_exit(first, None)
+            # As gunicorn repeats them, and as a whole group of processes gets them.
+            server.handle_exit(signal.SIGTERM, None)
+            server.handle_exit(signal.SIGQUIT, None)
+            assert (True, False) == (server.should_exit, server.force_exit)
+            server.handle_exit(signal.SIGINT, None)
+            assert server.force_exit
