@@ -1,0 +1,26 @@
+#!/bin/sh
+# Makes the stack's secrets, once, in the volume /secrets: a folder for each service, which sees no other's.
+# They last as long as the volume does, as the data do: `docker compose down --volumes` ends both.
+set -eu
+umask 022
+cd /secrets
+mkdir -p api migrate postgres pgbouncer
+
+make() { # FILE: 32 random bytes, in hexadecimal: good in a URL, in SQL and in a shell as they are
+    [ -s "$1" ] && return
+    od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n' >"$1.new"
+    mv "$1.new" "$1"
+}
+
+make api/auth-secret
+make postgres/superuser-password
+make postgres/owner-password
+make postgres/api-password
+
+owner=parley_owner:$(cat postgres/owner-password)
+api=parley_api:$(cat postgres/api-password)
+printf 'postgresql://%s@postgres:5432/parley' "$owner" >migrate/database-url
+# Named for DATABASE_POOLER: straight to the database, or through PgBouncer.
+printf 'postgresql://%s@postgres:5432/parley' "$api" >api/database-url-none
+printf 'postgresql://%s@pgbouncer:6432/parley' "$api" >api/database-url-transaction
+printf '"parley_api" "%s"\n' "${api#*:}" >pgbouncer/userlist.txt

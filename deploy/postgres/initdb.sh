@@ -1,0 +1,5 @@
+#!/bin/bash
+# For the postgres image's /docker-entrypoint-initdb.d: makes the two roles when the database is made.
+set -euo pipefail
+PGOPTIONS="-c parley.owner_password=$(</run/secrets/owner-password) -c parley.api_password=$(</run/secrets/api-password)" \
+    psql --no-psqlrc -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --file /roles.sql
