@@ -1,4 +1,4 @@
-# Everything a person or CI runs. Python 3.11 or later and make are enough for every target here.
+# Everything a person or CI runs. Python 3.11 or later and make are enough, but where a target says that it wants Docker.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ CODE := services/api tests
 ##@ Use
 .PHONY: help
 help: ## List these targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: .venv/.runtime ## Serve Parley here: SQLite in var/, no Docker
@@ -26,10 +26,34 @@ run: .venv/.runtime ## Serve Parley here: SQLite in var/, no Docker
 migrate: .venv/.runtime ## Bring the database of DATABASE_URL to the newest schema
 	@$(BIN)/parley migrate
 
+##@ Containers (Docker with Compose)
+COMPOSE := docker compose
+
+.PHONY: up
+up: ## Build and start the whole stack: PostgreSQL, Redis, the migration, the API
+	@$(COMPOSE) up --build --wait || { $(COMPOSE) logs --no-log-prefix migrate >&2; exit 1; }
+	@echo "Parley is at http://$$($(COMPOSE) port api 8000)"
+
+.PHONY: down
+down: ## Stop the stack; its data stay in their volumes
+	@$(COMPOSE) --profile '*' down
+
+.PHONY: logs
+logs: ## Follow what the stack's services say
+	@$(COMPOSE) logs --follow
+
+.PHONY: shell
+shell: ## Open a shell in the API's container: parley doctor, parley user create
+	@$(COMPOSE) exec api sh
+
 ##@ Develop
 .PHONY: test
 test: .venv/.dev ## Run every test, with coverage; starts the servers it needs
 	$(BIN)/pytest -n 2 --cov --cov-report=term
+
+.PHONY: test-containers
+test-containers: .venv/.dev ## Build the stack, test it from outside over HTTP, remove it (Docker)
+	$(BIN)/pytest tests/containers
 
 .PHONY: check
 check: .venv/.dev ## Everything read-only that must hold: format, lint, types, floors, locks

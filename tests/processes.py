@@ -123,15 +123,15 @@ class Server:
 
 
 @contextmanager
-def account(server: Server, email: str = "ann@example.com") -> Generator[httpx.Client]:
+def account(url: str, email: str = "ann@example.com") -> Generator[httpx.Client]:
     """A client of somebody who has just registered, or logged in again."""
     credentials = {"email": email, "password": PASSWORD}
-    auth = f"{server.url}/api/v1/auth"
+    auth = f"{url}/api/v1/auth"
     session = httpx.post(f"{auth}/register", json=credentials)
     if session.status_code == 409:
         session = httpx.post(f"{auth}/login", json=credentials)
     headers = {"Authorization": f"Bearer {session.json()['access_token']}"}
-    with httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=f"{url}/api/v1", headers=headers, timeout=30) as client:
         yield client
 
 

@@ -48,13 +48,13 @@ class TestStop:
         server = Server(
             tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, SHUTDOWN_ANNOUNCE_SECONDS="3"
         ).start()
-        with account(server) as client, turn_under_way(client, "first") as lines:
+        with account(server.url) as client, turn_under_way(client, "first") as lines:
             server.begin_to_stop()
             until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
 
             assert 200 == httpx.get(f"{server.url}/health").status_code
             with (
-                account(server, "bob@example.com") as other,
+                account(server.url, "bob@example.com") as other,
                 turn_under_way(other, "late") as late,
             ):
                 assert "close" == other.get("/auth/me").headers["Connection"]
@@ -76,13 +76,13 @@ class TestStop:
         )
         variables = {"DATABASE_URL": url, "SHUTDOWN_GRACE_SECONDS": "0"}
         server = Server(tmp_path, *SLOW_SERVER, **variables).start()
-        with account(server) as client, turn_under_way(client, "cut short") as lines:
+        with account(server.url) as client, turn_under_way(client, "cut short") as lines:
             server.begin_to_stop()
             rest = rest_of(lines)
             assert 0 == server.wait()
         assert [("error", "draining")] == [(event.name, event.data["code"]) for event in rest]
 
-        with server, account(server) as client:
+        with server, account(server.url) as client:
             (listed,) = client.get("/conversations").json()["items"]
             detail = client.get(f"/conversations/{listed['id']}").json()
         assert None is detail["running_turn"]
@@ -95,7 +95,7 @@ class TestStop:
     ):
         variables = {"SHUTDOWN_GRACE_SECONDS": "3000", "SHUTDOWN_ANNOUNCE_SECONDS": "300"}
         server = Server(tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, **variables).start()
-        with account(server) as client, turn_under_way(client, "hi"):
+        with account(server.url) as client, turn_under_way(client, "hi"):
             server.interrupt()
             until(lambda: "Waiting for connections to close" in server.output)
             server.interrupt()
@@ -117,7 +117,7 @@ class TestWorkers:
             yield server
 
     def test_they_count_together_and_the_dead_ones_counts_stay(self, server: Server):
-        with account(server) as client:
+        with account(server.url) as client:
             for _ in range(20):
                 say(client, "count me")
             route = {"handler": "/api/v1/{user_id}/chat", "method": "POST", "status": "200"}
@@ -133,10 +133,10 @@ class TestWorkers:
             assert 40 == counted(server, route)
 
     def test_one_that_is_killed_fails_no_request_but_its_own(self, server: Server):
-        with account(server) as client:
+        with account(server.url) as client:
             os.kill(min(server.workers()), signal.SIGKILL)
             for _ in range(10):
-                with account(server) as another:  # a connection of its own
+                with account(server.url) as another:  # a connection of its own
                     say(another, "still there?")
             assert 200 == client.get("/conversations").status_code
 

@@ -29,11 +29,11 @@ def variables(request: pytest.FixtureRequest) -> dict[str, str]:
 class TestKill:
     def test_a_conversation_goes_on_after_kill_9(self, tmp_path: Path, variables):
         server = Server(tmp_path, **variables).start()
-        with account(server) as client:
+        with account(server.url) as client:
             first = say(client, "remember me please")
         server.kill()
 
-        with server, account(server) as client:
+        with server, account(server.url) as client:
             again = say(client, "well?", first["conversation_id"])
         assert (
             "You said: well?\nI remember 2 earlier messages; you last said: remember me please."
@@ -43,7 +43,7 @@ class TestKill:
         self, tmp_path: Path, variables
     ):
         server = Server(tmp_path, sys.executable, str(SLOW_SERVER), **variables).start()
-        with account(server) as client:
+        with account(server.url) as client:
             made = client.post("/conversations", json={}).json()
             body = {"message": "lost", "conversation_id": made["id"], "stream": True}
             with client.stream("POST", "/me/chat", json=body) as stream:
@@ -54,7 +54,7 @@ class TestKill:
         killed_at = time.monotonic()
         (tmp_path / "go").touch()
 
-        with server, account(server) as client:
+        with server, account(server.url) as client:
             while True:
                 body = {"message": "found", "conversation_id": made["id"]}
                 answer = client.post("/me/chat", json=body)
@@ -73,7 +73,7 @@ class TestDroppedStream:
     def test_who_drops_the_stream_finds_the_turn_whole(self, tmp_path: Path, variables):
         with (
             Server(tmp_path, sys.executable, str(SLOW_SERVER), **variables) as server,
-            account(server) as client,
+            account(server.url) as client,
         ):
             with client.stream("POST", "/me/chat", json={"message": "hi", "stream": True}) as it:
                 started = parse(

@@ -1,0 +1,32 @@
+"""Parley with a model that pauses before each word of a message that asks for it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from parley.cli.environment import prepare
+from parley.core.settings import load_settings
+from parley.services.responders.base import PromptMessage
+
+PAUSE_SECONDS = 0.2
+
+
+class Paced:
+    model = "paced"
+
+    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+        for word in prompt[-1].content.split():
+            if "slowly" in prompt[-1].content:
+                await asyncio.sleep(PAUSE_SECONDS)
+            yield f"{word} "
+
+
+if __name__ == "__main__":
+    prepare()
+    from parley.cli.serve import run
+    from parley.main import create_app
+
+    run(
+        lambda settings: create_app(settings, responder=Paced()),
+        load_settings(),
+        "0.0.0.0",  # noqa: S104 - in a container
+    )

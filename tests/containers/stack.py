@@ -1,0 +1,104 @@
+"""The Compose stack, under a project name of its own, and gone when the tests are."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+FILES = ("docker-compose.yml", "docker-compose.test.yml")
+
+# Also after `kill -9` of the tests: it reads from a pipe that ends with them.
+_WATCHDOG = """
+import subprocess, sys
+sys.stdin.read()
+subprocess.run(sys.argv[1:], capture_output=True)
+"""
+
+
+class Stack:
+    def __init__(self, *overrides: str, profiles: tuple[str, ...] = (), **variables: str) -> None:
+        self.project = f"parley-test-{secrets.token_hex(4)}"
+        files = [word for file in (*FILES, *overrides) for word in ("--file", file)]
+        self._command = ["docker", "compose", "--project-name", self.project, *files]
+        # As on a fresh clone: what a developer has set is theirs.
+        known = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "TMPDIR")
+        self._environment = {
+            **{name: os.environ[name] for name in known if name in os.environ},
+            "COMPOSE_DISABLE_ENV_FILE": "1",
+            "COMPOSE_PROFILES": ",".join(profiles),
+            **variables,
+        }
+
+    def compose(self, *words: str, check: bool = True, **options: Any) -> str:
+        """What it printed on standard output; what it says of a failure is in the error."""
+        done = subprocess.run(
+            [*self._command, *words], cwd=ROOT, env=self._environment, capture_output=True,
+            text=True, check=False, **options,
+        )  # fmt: skip
+        if check and done.returncode != 0:
+            msg = f"docker compose {' '.join(words)} failed:\n{done.stderr}\n{done.stdout}"
+            raise RuntimeError(msg)
+        return done.stdout if check else done.stdout + done.stderr
+
+    def up(self) -> None:
+        self.compose("up", "--build", "--wait", "--quiet-pull")
+
+    def url(self, service: str = "api", port: int = 8000) -> str:
+        return f"http://{self.compose('port', service, str(port)).strip()}"
+
+    def run_in(self, service: str, *command: str) -> str:
+        return self.compose("exec", "--no-TTY", service, *command)
+
+    def psql(self, query: str, *, url_file: str | None = None) -> str:
+        """As the superuser, or as whom a file of the API's secrets names."""
+        target = ["--username=postgres", "--dbname=parley"]
+        if url_file is not None:
+            target = [self.run_in("api", "cat", f"/run/secrets/{url_file}")]
+        return self.run_in(
+            "postgres", "psql", *target, "--no-psqlrc", "--tuples-only", "--no-align",
+            "--set=ON_ERROR_STOP=1", f"--command={query}",
+        ).strip()  # fmt: skip
+
+    def inspect(self) -> list[dict[str, Any]]:
+        """Every container, also of the jobs that have ended."""
+        ids = self.compose("ps", "--all", "--quiet").split()
+        return list(json.loads(docker("inspect", *ids)))
+
+    def container(self, service: str) -> dict[str, Any]:
+        (found,) = [
+            container
+            for container in self.inspect()
+            if container["Config"]["Labels"]["com.docker.compose.service"] == service
+        ]
+        return found
+
+    @contextmanager
+    def running(self) -> Generator["Stack"]:
+        remove = [*self._command, "--profile", "*", "down", "--volumes", "--remove-orphans"]
+        remove += ["--rmi", "local", "--timeout", "1"]
+        with subprocess.Popen(
+            [sys.executable, "-c", _WATCHDOG, *remove], cwd=ROOT, env=self._environment,
+            stdin=subprocess.PIPE, start_new_session=True,
+        ):  # fmt: skip
+            self.up()
+            yield self
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout
+
+
+def status_of(url: str) -> int | None:
+    """None where nobody answers."""
+    try:
+        return httpx.get(url, timeout=5).status_code
+    except httpx.TransportError:
+        return None

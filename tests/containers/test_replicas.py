@@ -1,0 +1,147 @@
+"""Three replicas behind nginx and PgBouncer, beside another stack, used from outside over HTTP."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.containers.conftest import Say
+from tests.containers.stack import Stack, status_of
+from tests.events import parse
+from tests.processes import account
+from tests.processes import say as say_to
+
+pytestmark = pytest.mark.timeout(600)
+
+REPLICAS = ("api", "api-2", "api-3")
+TRANSACTIONS = 5_000
+USERS = 20
+
+
+@pytest.fixture
+def url(replicas: Stack) -> str:
+    return replicas.url("nginx", 8080)
+
+
+class TestNginx:
+    def test_every_replica_answers_through_it(self, replicas: Stack, url: str):
+        with account(url) as client:
+            for _ in range(30):
+                say_to(client, "who is it?")
+
+        logs = {name: replicas.compose("logs", "--no-color", name) for name in REPLICAS}
+        assert dict.fromkeys(REPLICAS, True) == {
+            name: "/api/v1/{user_id}/chat" in log for name, log in logs.items()
+        }
+
+    def test_an_event_stream_arrives_piece_by_piece(self, url: str, say: Say):
+        body = {"message": "slowly one two three four five six", "stream": True}
+        with account(url) as client, client.stream("POST", "/me/chat", json=body) as stream:
+            lines = (line for line in stream.iter_lines() if line.startswith("event: "))
+            arrived = [time.monotonic() for _ in lines]
+
+        say("events arrived after s: " + " ".join(f"{at - arrived[0]:.2f}" for at in arrived))
+        # Seven pauses of the model lie between them; held back, they would come all at once.
+        assert 9 == len(arrived)
+        assert arrived[-1] - arrived[0] > 1
+
+    def test_metrics_are_not_for_everybody(self, replicas: Stack, url: str):
+        assert 404 == status_of(f"{url}/metrics")
+        assert 200 == status_of(f"{replicas.url()}/metrics")
+
+    def test_a_body_that_is_too_large_is_refused_in_parleys_words(self, url: str):
+        with account(url) as client:
+            refused = client.post("/me/chat", json={"message": "x" * 2_000_000})
+        assert (413, "body-too-large") == (refused.status_code, refused.json()["code"])
+
+
+@contextmanager
+def under_load(url: str, clients: int = 4) -> Iterator[Counter[str]]:
+    """Turns on new connections without end, half of them streams; counts how they ended."""
+    ends: Counter[str] = Counter()
+    enough = Event()
+
+    def load(number: int) -> None:
+        with account(url, f"load-{number}-{uuid4().hex}@example.com") as client:
+            headers = {**client.headers, "Connection": "close"}
+            while not enough.is_set():
+                body = {"message": "slowly one two three", "stream": number % 2 == 0}
+                try:
+                    answer = client.post("/me/chat", json=body, headers=headers)
+                except httpx.TransportError as error:
+                    ends[type(error).__name__] += 1
+                    continue
+                if body["stream"] and answer.status_code == 200:
+                    ends[f"stream {parse(answer.text)[-1].name}"] += 1
+                else:
+                    ends[str(answer.status_code)] += 1
+
+    with ThreadPoolExecutor(clients) as threads:
+        running: list[Future[None]] = [threads.submit(load, number) for number in range(clients)]
+        try:
+            yield ends
+        finally:
+            enough.set()
+        for client in running:
+            client.result()
+
+
+class TestRollingRestart:
+    def test_it_fails_no_request(self, replicas: Stack, url: str, say: Say):
+        with under_load(url) as ends:
+            for replica in REPLICAS:
+                wait_for(ends.total, more_than=ends.total() + 8)
+                replicas.compose("restart", "--no-deps", replica)
+                replicas.compose("up", "--wait", "--no-recreate", replica)
+                assert 0 == replicas.container(replica)["RestartCount"]
+        say(f"turns while each of three replicas was restarted: {dict(ends)}")
+        assert {"200", "stream done"} == set(ends)
+
+
+class TestPooler:
+    def test_5000_transactions_no_error_and_no_identity_of_another(
+        self, replicas: Stack, url: str, say: Say
+    ):
+        committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'parley'"
+        before = int(replicas.psql(committed))
+
+        def use(number: int) -> tuple[int, Counter[int]]:
+            """How many foreign words were seen, and how the requests ended."""
+            leaks, statuses = 0, Counter[int]()
+            with account(url, f"pooled-{number}-{uuid4().hex}@example.com") as client:
+                mine = f"mine-{number}"
+                while int(replicas_committed()) - before < TRANSACTIONS:
+                    for _ in range(20):
+                        reply = client.post("/me/chat", json={"message": mine})
+                        statuses[reply.status_code] += 1
+                        leaks += reply.json()["reply"]["content"].strip() != mine
+                    listed = client.get("/conversations", params={"limit": 100})
+                    statuses[listed.status_code] += 1
+                    titles = {item["title"] for item in listed.json()["items"]}
+                    leaks += titles != {mine}
+            return leaks, statuses
+
+        def replicas_committed() -> str:
+            return replicas.psql(committed)
+
+        with ThreadPoolExecutor(8) as threads:
+            results = list(threads.map(use, range(USERS)))
+        total = int(replicas.psql(committed)) - before
+        statuses = sum((result[1] for result in results), Counter[int]())
+        say(f"{total} transactions of {USERS} users through PgBouncer: {dict(statuses)}")
+        assert total >= TRANSACTIONS
+        assert 0 == sum(leaks for leaks, _ in results)
+        assert {200} == set(statuses)
+
+
+def wait_for(count: Callable[[], int], *, more_than: int) -> None:
+    deadline = time.monotonic() + 60
+    while count() <= more_than:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
