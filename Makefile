@@ -81,7 +81,7 @@ openapi: .venv/.dev ## Write docs/openapi.json, the API as clients see it
 
 .PHONY: lock
 lock: .venv/.python ## Resolve the newest dependencies into the three lock files
-	@echo 'uv>=0.13,<0.14' | $(COMPILE) --upgrade - --output-file requirements-uv.txt
+	@printf '%s\n' 'uv>=0.13,<0.14' 'uv-build>=0.13,<0.14' | $(COMPILE) --upgrade - --output-file requirements-uv.txt
 	@$(COMPILE) --upgrade services/api/pyproject.toml --output-file services/api/requirements.txt
 	@$(COMPILE) --upgrade services/api/pyproject.toml --group pyproject.toml:dev \
 		--constraints services/api/requirements.txt --output-file requirements-dev.txt
@@ -108,7 +108,7 @@ lock-check: .venv/.dev
 .venv/.runtime: .venv/.python services/api/requirements.txt services/api/pyproject.toml
 	@echo 'Installing Parley ...'
 	@$(INSTALL) --require-hashes --requirement services/api/requirements.txt
-	@$(INSTALL) --no-deps --editable services/api
+	@$(INSTALL) --no-deps --build-constraints requirements-uv.txt --editable services/api
 	@touch $@
 
 .venv/.dev: .venv/.runtime requirements-dev.txt

@@ -6,12 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
 from parley.cli.migrate import ALEMBIC_INI
 from parley.core.database import create_engine
@@ -57,9 +59,13 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def config(url: str) -> Config:
-    config = Config(ALEMBIC_INI)
+    config = Config(ALEMBIC_INI, stdout=StringIO())
     config.attributes["url"] = url
     return config
+
+
+def said(config: Config) -> str:
+    return config.stdout.getvalue()
 
 
 @pytest.fixture
@@ -97,10 +103,31 @@ class TestRoundTrip:
         command.check(config)
         assert SCHEMA_REVISION == on_store(url, lambda store: store.revision())
 
-    def test_doing_it_again_does_nothing(self, config: Config, capsys):
-        command.upgrade(config, "head")
+    def test_doing_it_again_does_nothing(self, config: Config):
+        command.downgrade(config, "base")
+        for _ in range(2):
+            command.upgrade(config, "head")
 
-        assert "Applied" not in capsys.readouterr().out
+        assert 1 == said(config).count("Applied 0001")
+
+    def test_a_later_releases_schema_is_left_as_it_is(self, config: Config, url: str):
+        """As when a release is rolled back: its migration job must not keep the API from starting."""
+
+        async def put(revision: str) -> None:
+            engine = create_engine(url)
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql(
+                    f"UPDATE alembic_version SET version_num = '{revision}'"  # noqa: S608
+                )
+            await engine.dispose()
+
+        asyncio.run(put("9999"))
+        command.upgrade(config, "head")
+        assert "The schema is 9999, later than this release's" in said(config)
+
+        asyncio.run(put("0000"))
+        with pytest.raises(CommandError, match="0000"):
+            command.upgrade(config, "head")
 
     def test_two_at_once_both_arrive(self, config: Config, url: str):
         command.downgrade(config, "base")
