@@ -1,7 +1,6 @@
 """Parley as a process of its own, as a user starts it."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -140,9 +139,3 @@ def say(client: httpx.Client, message: str, conversation_id: str | None = None) 
     reply = client.post("/me/chat", json=body)
     assert 200 == reply.status_code, reply.text
     return dict(reply.json())
-
-
-def matches(expected: str, actual: str) -> bool:
-    """`…` in what is expected stands for anything."""
-    pattern = ".*".join(re.escape(part) for part in expected.split("…"))
-    return re.fullmatch(pattern, actual, re.DOTALL) is not None

@@ -4,6 +4,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from tests.containers.conftest import Say
 from tests.containers.stack import Stack, docker, status_of
 from tests.processes import account
 from tests.processes import say as say_to
+from tests.readme import first_reply, matches, run_steps
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -29,8 +31,14 @@ def until(holds: Callable[[], bool]) -> float:
 
 
 class TestService:
+    def test_the_readmes_lines_print_what_is_promised(self, stack: Stack, tmp_path: Path):
+        port = int(stack.url().rpartition(":")[2])
+        steps = first_reply()
+        for step, actual in zip(steps, run_steps(steps, tmp_path, port), strict=True):
+            assert matches(step.printed, actual), (step, actual)
+
     def test_what_was_said_outlives_the_containers(self, stack: Stack):
-        with account(stack.url()) as client:
+        with account(stack.url(), "bob@example.com") as client:
             first = say_to(client, "remember this")
 
         stack.compose("down")

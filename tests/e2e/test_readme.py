@@ -1,4 +1,4 @@
-"""The README's commands, run as written on a fresh copy, and what it promises of them."""
+"""`make run`, as the README has it, on a fresh copy; the stack's turn is in tests/containers."""
 
 import re
 import subprocess
@@ -6,23 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Server, matches
-
-ROOT = Path(__file__).parents[2]
-
-
-def console_blocks() -> list[list[tuple[str, str]]]:
-    """Of each block, its commands with what the README says they print."""
-    text = (ROOT / "README.md").read_text()
-    blocks = []
-    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
-        steps = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
-        commands = []
-        for step in steps:
-            command, _, printed = re.sub(r"\\\n\s*", " ", step).partition("\n")
-            commands.append((command, printed.strip()))
-        blocks.append(commands)
-    return blocks
+from tests.processes import Server
+from tests.readme import ROOT, blocks, first_reply, matches, run_steps
 
 
 @pytest.fixture
@@ -42,23 +27,18 @@ def fresh_copy(tmp_path: Path) -> Path:
 
 
 class TestReadme:
-    def test_the_two_commands_are_these(self):
-        commands = [command for block in console_blocks() for command, _ in block]
+    def test_there_are_two_ways_to_start_it(self):
+        starts = [block[0].command for block in blocks()[:2]]
 
-        assert "make run" == commands[0]
-        assert "make test" == commands[-1]
-        # CI calls the second one: here it would call itself.
-        assert 'make "$target"' in (ROOT / ".ci/run").read_text()
+        assert ["docker compose up --build --wait", "make run"] == starts
 
     @pytest.mark.timeout(300)
-    def test_make_run_serves_and_every_line_prints_what_is_promised(self, fresh_copy: Path):
-        (run, _), *rest = [step for block in console_blocks()[:-1] for step in block]
-        with Server(fresh_copy, "bash", "-c", run, PYTHONDONTWRITEBYTECODE="1") as server:
-            script = "\n".join(f"{command}\necho; echo ===" for command, _ in rest)
-            done = subprocess.run(
-                ["bash", "-c", script.replace("localhost:8000", f"localhost:{server.port}")],
-                cwd=fresh_copy, capture_output=True, text=True, check=True,
-            )  # fmt: skip
+    def test_make_run_serves_and_every_line_prints_what_is_promised(
+        self, fresh_copy: Path, tmp_path: Path
+    ):
+        with Server(fresh_copy, "bash", "-c", "make run", PYTHONDONTWRITEBYTECODE="1") as server:
+            steps = first_reply()
+            printed = run_steps(steps, tmp_path, server.port)
             pasted = re.search(r"^token=.*$", server.output, re.MULTILINE)
             assert pasted is not None
             for _ in range(2):
@@ -68,6 +48,5 @@ class TestReadme:
                 assert "You said: Hello" in reply.stdout
             assert f"{server.url}/docs" in server.output
 
-        printed = [part.strip() for part in done.stdout.split("===\n")]
-        for (command, promised), actual in zip(rest, printed, strict=False):
-            assert matches(promised, actual), (command, actual)
+        for step, actual in zip(steps, printed, strict=True):
+            assert matches(step.printed, actual), (step, actual)
