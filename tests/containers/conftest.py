@@ -19,7 +19,7 @@ def replicas(stack: Stack) -> Generator[Stack]:  # noqa: ARG001 - it is there as
     """Three APIs behind nginx, and PgBouncer behind them; beside the other stack."""
     variables = {"DATABASE_POOLER": "transaction"}
     profiles = ("replicas", "pgbouncer")
-    with Stack("tests/containers/paced.yml", profiles=profiles, **variables).running() as replicas:
+    with Stack(*profiles, **variables).running() as replicas:
         yield replicas
 
 

@@ -24,16 +24,17 @@ subprocess.run(sys.argv[1:], capture_output=True)
 
 
 class Stack:
-    def __init__(self, *overrides: str, profiles: tuple[str, ...] = (), **variables: str) -> None:
-        self.project = f"parley-test-{secrets.token_hex(4)}"
-        files = [word for file in (*FILES, *overrides) for word in ("--file", file)]
-        self._command = ["docker", "compose", "--project-name", self.project, *files]
+    def __init__(self, *profiles: str, **variables: str) -> None:
+        project = f"parley-test-{secrets.token_hex(4)}"
+        files = [word for file in FILES for word in ("--file", file)]
+        self._command = ["docker", "compose", "--project-name", project, *files]
         # As on a fresh clone: what a developer has set is theirs.
         known = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "TMPDIR")
         self._environment = {
             **{name: os.environ[name] for name in known if name in os.environ},
             "COMPOSE_DISABLE_ENV_FILE": "1",
             "COMPOSE_PROFILES": ",".join(profiles),
+            **dict.fromkeys(("BACKEND_PORT", "NGINX_PORT"), "0"),
             **variables,
         }
 

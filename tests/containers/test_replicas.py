@@ -42,9 +42,14 @@ class TestNginx:
 
     def test_an_event_stream_arrives_piece_by_piece(self, url: str, say: Say):
         body = {"message": "slowly one two three four five six", "stream": True}
-        with account(url) as client, client.stream("POST", "/me/chat", json=body) as stream:
-            lines = (line for line in stream.iter_lines() if line.startswith("event: "))
-            arrived = [time.monotonic() for _ in lines]
+        model = None
+        while model != "paced":
+            arrived, text = [], ""
+            with account(url) as client, client.stream("POST", "/me/chat", json=body) as stream:
+                for line in stream.iter_lines():
+                    text += f"{line}\n"
+                    arrived += [time.monotonic()] if line.startswith("event: ") else []
+            model = parse(text)[-1].data["reply"]["model"]
 
         say("events arrived after s: " + " ".join(f"{at - arrived[0]:.2f}" for at in arrived))
         # Seven pauses of the model lie between them; held back, they would come all at once.
@@ -120,7 +125,7 @@ class TestPooler:
                     for _ in range(20):
                         reply = client.post("/me/chat", json={"message": mine})
                         statuses[reply.status_code] += 1
-                        leaks += reply.json()["reply"]["content"].strip() != mine
+                        leaks += mine not in reply.json()["reply"]["content"].split()
                     listed = client.get("/conversations", params={"limit": 100})
                     statuses[listed.status_code] += 1
                     titles = {item["title"] for item in listed.json()["items"]}

@@ -38,7 +38,7 @@ class TestService:
             assert matches(step.printed, actual), (step, actual)
 
     def test_what_was_said_outlives_the_containers(self, stack: Stack):
-        with account(stack.url(), "bob@example.com") as client:
+        with account(stack.url()) as client:
             first = say_to(client, "remember this")
 
         stack.compose("down")
