@@ -105,7 +105,8 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         for listener in copies:
-            with suppress(BlockingIOError):
+            # Until it is empty; or the process may open no more files, and then there is no more to do.
+            with suppress(OSError):
                 while True:
                     connection, _ = listener.accept()
                     connection.setblocking(False)  # noqa: FBT003 - the socket's own way
