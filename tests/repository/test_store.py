@@ -6,11 +6,12 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from parley.core.database import create_engine
+from parley.core.database import Pooler, create_engine, for_reading
 from parley.core.errors import DatabaseUnavailable, Overloaded
 from parley.core.ids import new_id
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.sql.store import SqlStore
+from parley.schemas.accounts import EmailCredential
 from tests.databases import DatabaseUrls, connected
 from tests.factories import accept, make_conversation, new_reply, new_turn, record
 
@@ -70,11 +71,13 @@ class TestStore:
         await make_conversation(store, alice)
         await store.close()
 
+    @pytest.mark.parametrize("pooler", ["none", "transaction"])
     async def test_a_slow_server_is_told_from_one_that_is_away(
-        self, postgres: DatabaseUrls, alice: str
+        self, pooler: Pooler, postgres: DatabaseUrls, alice: str
     ):
         """So that it does not trip the breaker: another statement may well be quick."""
-        store = SqlStore(create_engine(postgres.api, timeout_seconds=0.5), timeout_seconds=0.5)
+        engine = create_engine(postgres.api, pooler=pooler, timeout_seconds=0.5)
+        store = SqlStore(engine, timeout_seconds=0.5)
         try:
             conversation = await make_conversation(store, alice)
             async with connected(postgres.owner) as owner, owner.transaction():
@@ -88,14 +91,53 @@ class TestStore:
         finally:
             await store.close()
 
-    async def test_a_reader_cannot_write(self, postgres: DatabaseUrls, alice: str):
-        store = SqlStore(create_engine(postgres.api), timeout_seconds=3)
+    @pytest.mark.parametrize("pooler", ["none", "transaction"])
+    async def test_a_reader_cannot_write(self, pooler: Pooler, postgres: DatabaseUrls, alice: str):
+        store = SqlStore(create_engine(postgres.api, pooler=pooler), timeout_seconds=3)
         try:
             with pytest.raises(DatabaseUnavailable):
                 async with store.begin(alice, read_only=True) as tx:
                     await tx.accounts.create("ann@example.com", "hash")
         finally:
             await store.close()
+
+
+LEFT_IN_A_SESSION = """
+SELECT name FROM pg_settings WHERE source = 'session'
+UNION ALL SELECT name FROM pg_prepared_statements
+UNION ALL SELECT name FROM unnest(ARRAY['app.user_id', 'app.lookup']) AS name
+  WHERE current_setting(name, true) <> ''
+"""
+
+
+class TestTransactionPooler:
+    """One connection stands for all that a pooler hands about."""
+
+    async def test_every_transaction_is_bounded(self, postgres: DatabaseUrls):
+        engine = create_engine(postgres.api, pooler="transaction", timeout_seconds=1.5)
+        for way in (engine, for_reading(engine)):
+            async with way.begin() as connection:
+                for limit in ("statement", "lock", "idle_in_transaction_session"):
+                    set_to = await connection.scalar(text(f"SHOW {limit}_timeout"))
+                    assert "1200ms" == set_to, limit
+        await engine.dispose()
+
+    async def test_a_transaction_leaves_nothing_in_its_session(
+        self, postgres: DatabaseUrls, alice: str
+    ):
+        engine = create_engine(postgres.api, pool_size=1, pooler="transaction")
+        store = SqlStore(engine, timeout_seconds=3)
+        conversation = await make_conversation(store, alice)
+        await record(store, alice, conversation.id)
+        async with store.begin(alice, read_only=True) as tx:
+            await tx.messages.history(conversation.id, 10)
+        await store.resolve(EmailCredential("ann@example.com"))
+        assert SCHEMA_REVISION == await store.revision()
+
+        async with engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert [] == await driver.fetch(LEFT_IN_A_SESSION)
+        await store.close()
 
 
 @pytest.fixture

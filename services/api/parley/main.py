@@ -59,6 +59,7 @@ def open_store(settings: Settings) -> SqlStore:
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         pool_overflow=settings.database_pool_overflow,
+        pooler=settings.database_pooler,
         timeout_seconds=settings.database_timeout_seconds,
     )
     return SqlStore(engine, timeout_seconds=settings.database_timeout_seconds)

@@ -164,6 +164,13 @@ class TestPostgres:
             "idle_in_transaction_session_timeout": "1200",
         } == passed["server_settings"]
 
+    async def test_a_transaction_pooler_is_asked_for_nothing_that_lasts_longer(self):
+        """It refuses start-up parameters that it does not know, such as the time limits."""
+        passed = await arguments(create_engine(NEON, pooler="transaction"))
+
+        assert {"application_name": "parley"} == passed["server_settings"]
+        assert (0, 0) == (passed["statement_cache_size"], passed["prepared_statement_cache_size"])
+
     @pytest.mark.parametrize(("timeout_seconds", "wait"), [(0.5, 0.5), (2, 2), (30, 2)])
     def test_the_pool_is_as_wide_as_told_and_waits_two_seconds_at_most(
         self, timeout_seconds: float, wait: float

@@ -28,6 +28,7 @@ DEFAULTS = [(name, default) for name, default, _, _ in NUMBERS] + [
     ("log_level", "INFO"),
     ("log_format", None),
     ("database_migration_url", None),
+    ("database_pooler", "none"),
     ("redis_url", None),
     ("auth_secret", None),
     ("system_prompt", None),
@@ -40,6 +41,7 @@ GOOD = [(name, value) for name, _, values, _ in NUMBERS for value in values] + [
     ("log_level", "ERROR"),
     ("log_format", "console"),
     ("log_format", "json"),
+    ("database_pooler", "transaction"),
     ("system_prompt", "Be brief."),
 ]
 BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values] + [
@@ -53,6 +55,7 @@ BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values]
     ("database_url", f"postgresql://ann:{CANARY}@host:port/name"),
     ("database_url", CANARY),
     ("database_migration_url", f"mysql://owner:{CANARY}@host/name"),
+    ("database_pooler", CANARY),
     ("redis_url", f"http://:{CANARY}@host"),
     ("redis_url", CANARY),
 ]
@@ -212,8 +215,12 @@ class TestMigrationUrl:
 
         assert self.APIS == settings.migration_url
 
-    def test_in_production_the_api_does_not_migrate(self):
-        settings = Settings(environment="production", database_url=self.APIS)
+    @pytest.mark.parametrize(
+        "refusing", [{"environment": "production"}, {"database_pooler": "transaction"}]
+    )
+    def test_in_production_and_through_a_pooler_the_apis_does_not(self, refusing):
+        """Through a pooler the lock of one that migrates would be anybody's."""
+        settings = Settings(database_url=self.APIS, **refusing)
 
         with pytest.raises(InvalidSettings) as caught:
             _ = settings.migration_url

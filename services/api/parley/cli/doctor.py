@@ -46,7 +46,7 @@ async def _database(settings: Settings) -> list[Finding]:
         finally:
             await store.close()
     except Unavailable:
-        reach = f"{where} does not answer: is it running, and are name and password right?"
+        reach = f"{where} does not answer: is it running, are name, password and DATABASE_POOLER right?"
     except (SQLAlchemyError, OSError) as error:
         reach = f"{where} cannot be used: {getattr(error, 'orig', None) or error}"
     return [Finding("database", ok=False, detail=reach)]

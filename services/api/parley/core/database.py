@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from time import monotonic
+from typing import Any, Literal
 
 import asyncpg
 from sqlalchemy import URL, Connection, event, make_url
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from parley.core.resilience import only_reads
+
+Pooler = Literal["none", "transaction"]
 
 _DRIVERS = {
     "postgres": "postgresql+asyncpg",
@@ -24,6 +27,8 @@ _QUERY = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "channel_binding": ("disable", "prefer", "require"),
 }
+_APPLICATION_NAME = "parley"
+_TIME_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 _SERVER_SHARE_OF_TIME = 0.8
 _IDLE_SECONDS = 1.0
 _PING_SECONDS = 1.0
@@ -80,14 +85,19 @@ def for_reading(engine: AsyncEngine) -> AsyncEngine:
 
 
 def create_engine(
-    url: str, *, pool_size: int = 10, pool_overflow: int = 0, timeout_seconds: float = 3
+    url: str,
+    *,
+    pool_size: int = 10,
+    pool_overflow: int = 0,
+    pooler: Pooler = "none",
+    timeout_seconds: float = 3,
 ) -> AsyncEngine:
     """
     Opens nothing yet.
 
     `hide_parameters`: what a statement carried, a user's words, never reaches a log.
     """
-    engine = _engine(engine_url(url), pool_size, pool_overflow, timeout_seconds)
+    engine = _engine(engine_url(url), pool_size, pool_overflow, pooler, timeout_seconds)
 
     @event.listens_for(engine.sync_engine, "handle_error")
     def let_go(context: ExceptionContext) -> None:
@@ -99,7 +109,7 @@ def create_engine(
 
 
 def _engine(
-    parsed: URL, pool_size: int, pool_overflow: int, timeout_seconds: float
+    parsed: URL, pool_size: int, pool_overflow: int, pooler: Pooler, timeout_seconds: float
 ) -> AsyncEngine:
     pool: dict[str, object] = {
         "pool_size": pool_size,
@@ -109,7 +119,7 @@ def _engine(
     }
     if parsed.get_backend_name() == "sqlite":
         return _create_sqlite(parsed, pool, timeout_seconds)
-    return _create_postgres(parsed, pool, timeout_seconds)
+    return _create_postgres(parsed, pool, pooler, timeout_seconds)
 
 
 class _PromptConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
@@ -127,29 +137,55 @@ class _PromptConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
             self.terminate()
 
 
-def _create_postgres(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
+def _create_postgres(
+    url: URL, pool: dict[str, object], pooler: Pooler, timeout_seconds: float
+) -> AsyncEngine:
     # libpq's words for what asyncpg calls otherwise: a pasted URL has them.
     ssl = url.query.get("sslmode")
     # Before the request's own deadline: a slow statement is told from a server that is away.
     milliseconds = str(int(timeout_seconds * _SERVER_SHARE_OF_TIME * 1000))
+    limits = dict.fromkeys(_TIME_LIMITS, milliseconds)
     engine = create_async_engine(
         url.difference_update_query(["sslmode", "channel_binding"]),
         connect_args={
-            "connection_class": _PromptConnection,
             "timeout": timeout_seconds,
             "command_timeout": timeout_seconds,
-            "server_settings": {
-                "application_name": "parley",
-                "statement_timeout": milliseconds,
-                "lock_timeout": milliseconds,
-                "idle_in_transaction_session_timeout": milliseconds,
-            },
+            **(_of_a_transaction(limits) if pooler == "transaction" else _of_a_session(limits)),
             **({"ssl": ssl} if ssl else {}),
         },
         **pool,
     )
     _ping_the_idle(engine)
     return engine
+
+
+def _of_a_session(limits: dict[str, str]) -> dict[str, object]:
+    return {
+        "connection_class": _PromptConnection,
+        "server_settings": {"application_name": _APPLICATION_NAME, **limits},
+    }
+
+
+def _of_a_transaction(limits: dict[str, str]) -> dict[str, object]:
+    """For a pooler that hands a session, with all that was left in it, to another client."""
+    set_limits = "".join(f"SET LOCAL {name} = {value};" for name, value in limits.items())
+
+    class Connection(_PromptConnection):
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+            # In one message with BEGIN, which asyncpg sends through here, they cost no round trip.
+            if query.startswith("BEGIN"):
+                query += set_limits
+            return str(await super().execute(query, *args, timeout=timeout))
+
+    return {
+        "connection_class": Connection,
+        "server_settings": {"application_name": _APPLICATION_NAME},
+        # Without caches a statement has no name, and is gone with the next one. A unique name, as
+        # SQLAlchemy's pages advise, stays in the server: its end is sent with a later transaction,
+        # to whichever server connection that has.
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+    }
 
 
 def _ping_the_idle(engine: AsyncEngine) -> None:

@@ -13,7 +13,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from parley.core.database import engine_url
+from parley.core.database import Pooler, engine_url
 
 EMBEDDED_DATABASE_URL = "sqlite:///var/parley.db"
 SECRET_BYTES_MIN = 32
@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     database_pool_overflow: int = Field(
         0, ge=0, le=200, description="Further connections that it may open for a while."
     )
+    database_pooler: Pooler = Field(
+        "none",
+        description="`transaction` where DATABASE_URL leads through PgBouncer in that mode, or Neon's"
+        " pooler; `parley migrate` then needs DATABASE_MIGRATION_URL, past it.",
+    )
     database_timeout_seconds: float = Field(
         3, gt=0, le=60, description="Longest that a request waits for the database."
     )
@@ -128,11 +133,12 @@ class Settings(BaseSettings):
     def migration_url(self) -> str:
         """
         Raises:
-            InvalidSettings: production has no owner's URL: the API's role may not migrate.
+            InvalidSettings: there is no owner's URL, and the API's does not do: its role may not
+                migrate in production, and no lock of a session holds behind a transaction pooler.
         """
         if self.database_migration_url is not None:
             return self.database_migration_url.get_secret_value()
-        if self.environment == "production":
+        if self.environment == "production" or self.database_pooler == "transaction":
             raise InvalidSettings(["DATABASE_MIGRATION_URL: set it to the database owner's URL"])
         return self.database_url.get_secret_value()
 
