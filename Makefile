@@ -64,6 +64,13 @@ check: .venv/.dev ## Everything read-only that must hold: format, lint, types, f
 	$(BIN)/codespell
 	@$(MAKE) --no-print-directory lock-check
 
+.PHONY: check-deploy
+check-deploy: .venv/.dev ## Kubernetes, Compose, Dockerfiles: what must hold of them (kubectl or Docker)
+	$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml')
+	$(BIN)/hadolint $$(git ls-files '*Dockerfile')
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.test.yml
+	$(BIN)/pytest tests/deploy
+
 .PHONY: fix
 fix: .venv/.dev ## Format, and mend what a linter can mend
 	$(BIN)/ruff format $(CODE)

@@ -1,0 +1,296 @@
+"""What is deployed is what the image and the settings have."""
+
+import json
+import shutil
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from parley import __version__
+from parley.cli.graces import Graces
+from parley.core.settings import Settings
+from tests.deploy.image import Image
+from tests.deploy.manifests import ROOT, Manifest, Manifests, containers, secrets
+
+# The first with `sleep` in preStop that needs no feature gate.
+OLDEST_KUBERNETES = "1.30"
+MAX_CONNECTIONS = 100
+# Superusers' three, the migration, a backup, and some for whoever looks into a trouble.
+RESERVED_CONNECTIONS = 10
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    return Image.of(ROOT / "services/api/Dockerfile")
+
+
+@pytest.fixture(scope="session")
+def production() -> Manifests:
+    return Manifests.of("production")
+
+
+@pytest.fixture(scope="session")
+def development() -> Manifests:
+    return Manifests.of("development")
+
+
+@pytest.fixture(params=["development", "production"])
+def manifests(request: pytest.FixtureRequest) -> Manifests:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def settings(image: Image, manifests: Manifests) -> Settings:
+    """As the API's Pod has them."""
+    told = image.environment | manifests.environment
+    return Settings(
+        **{name: told[name.upper()] for name in Settings.model_fields if name.upper() in told}
+    )
+
+
+@pytest.fixture
+def api(manifests: Manifests) -> Manifest:
+    (container,) = containers(manifests.api)
+    return container
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy to change."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    return tmp_path
+
+
+def change(tree: Path, overlay: str, old: str, new: str) -> None:
+    path = tree / "deploy/kubernetes/overlays" / overlay / "kustomization.yaml"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+class TestSchemas:
+    @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
+    def test_kubernetes_knows_every_kind_and_every_field(self, manifests: Manifests, version: str):
+        for manifest in manifests:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+class TestPods:
+    def test_each_keeps_the_restricted_profile_and_a_read_only_root(self, manifests: Manifests):
+        for pod in manifests.pods():
+            spec = pod["spec"]
+            assert spec["automountServiceAccountToken"] is False
+            assert spec["securityContext"]["runAsNonRoot"] is True
+            assert {"type": "RuntimeDefault"} == spec["securityContext"]["seccompProfile"]
+            assert set() == spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+            assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+            for container in containers(pod):
+                assert {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                } == container["securityContext"]
+
+    def test_each_image_has_a_tag_that_stays(self, manifests: Manifests):
+        for pod in manifests.pods():
+            for container in containers(pod):
+                tag = container["image"].rpartition("/")[2].partition(":")[2]
+                assert tag not in {"", "latest"}, container["image"]
+
+    def test_production_deploys_this_release(self, production: Manifests):
+        (container,) = containers(production.api)
+
+        assert container["image"].endswith(f"/parley-api:{__version__}")
+
+    def test_parley_runs_as_the_images_user_and_writes_to_tmp_alone(
+        self, manifests: Manifests, image: Image
+    ):
+        for pod in (manifests.api, manifests.migration):
+            identity = pod["spec"]["securityContext"]
+            assert image.user == f"{identity['runAsUser']}:{identity['runAsGroup']}"
+            (volume,) = pod["spec"]["volumes"]
+            assert volume["emptyDir"].keys() == {"medium", "sizeLimit"}
+            for container in containers(pod):
+                (mount,) = container["volumeMounts"]
+                assert {"name": volume["name"], "mountPath": "/tmp"} == mount  # noqa: S108
+
+
+class TestApi:
+    def test_the_image_serves_as_it_is(self, api: Manifest, image: Image):
+        assert image.command == ["parley", "serve", "--host", "0.0.0.0"]  # noqa: S104
+        assert set() == api.keys() & {"command", "args"}
+
+    def test_what_it_is_told_are_settings(self, manifests: Manifests):
+        assert set() == {name.lower() for name in manifests.environment} - set(
+            Settings.model_fields
+        )
+
+    def test_development_is_told_all_that_serving_needs(self, development: Manifests):
+        Settings(**{n.lower(): v for n, v in development.environment.items()}).check_serving()
+
+    def test_production_is_told_that_it_is(self, production: Manifests):
+        assert production.environment["ENVIRONMENT"] == "production"
+
+    def test_everything_leads_to_the_port_that_it_opens(
+        self, manifests: Manifests, api: Manifest, settings: Settings
+    ):
+        assert [{"name": "http", "containerPort": settings.backend_port}] == api["ports"]
+        (port,) = manifests.one("Service", "parley-api")["spec"]["ports"]
+        assert port["targetPort"] == "http"
+        for policy in manifests.every("NetworkPolicy"):
+            for rule in policy["spec"].get("ingress", []):
+                assert [{"port": "http"}] == rule["ports"]
+
+    def test_probes_ask_what_answers_them(self, api: Manifest):
+        probes = {name: probe["httpGet"] for name, probe in api.items() if name.endswith("Probe")}
+
+        assert {
+            "startupProbe": {"path": "/health", "port": "http"},
+            "livenessProbe": {"path": "/health", "port": "http"},
+            "readinessProbe": {"path": "/health/ready", "port": "http"},
+        } == probes
+        paths = json.loads((ROOT / "docs/openapi.json").read_text())["paths"]
+        assert {probe["path"] for probe in probes.values()} <= paths.keys()
+
+    def test_each_grace_ends_before_the_next(
+        self, manifests: Manifests, api: Manifest, settings: Settings
+    ):
+        graces = Graces.of(settings)
+        leaving = api["lifecycle"]["preStop"]["sleep"]["seconds"]
+        killed = manifests.api["spec"]["terminationGracePeriodSeconds"]
+
+        assert 0 < leaving
+        assert leaving + graces.drain_seconds < graces.uvicorn_seconds < graces.gunicorn_seconds
+        assert leaving + graces.gunicorn_seconds < killed
+
+    def test_a_rollout_waits_for_readiness(self, manifests: Manifests):
+        strategy = manifests.one("Deployment", "parley-api")["spec"]["strategy"]
+
+        assert {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}} == strategy
+
+    def test_its_selectors_find_its_pods_and_no_others(self, manifests: Manifests):
+        labels = manifests.api["metadata"]["labels"]
+        for pod in manifests.pods():
+            if pod != manifests.api:
+                assert pod["metadata"]["labels"].items().isdisjoint(labels.items())
+        assert labels == manifests.one("Service", "parley-api")["spec"]["selector"]
+        for budget in manifests.every("PodDisruptionBudget"):
+            assert labels == budget["spec"]["selector"]["matchLabels"]
+        for spread in manifests.api["spec"]["topologySpreadConstraints"]:
+            assert labels == spread["labelSelector"]["matchLabels"]
+
+    def test_the_autoscaler_alone_says_how_many(self, production: Manifests):
+        (autoscaler,) = production.every("HorizontalPodAutoscaler")
+
+        assert {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": "parley-api",
+        } == autoscaler["spec"]["scaleTargetRef"]
+        assert "replicas" not in production.one("Deployment", "parley-api")["spec"]
+        # One may be evicted, and one still serves.
+        assert 2 <= autoscaler["spec"]["minReplicas"]
+
+    def test_postgresql_has_a_connection_for_each_that_may_be_opened(
+        self, manifests: Manifests, settings: Settings
+    ):
+        replicas = max(
+            (m["spec"]["maxReplicas"] for m in manifests.every("HorizontalPodAutoscaler")),
+            default=1,
+        )
+        pool = settings.database_pool_size + settings.database_pool_overflow
+
+        # In a rolling update all the old may still be draining when all the new already serve.
+        opened = 2 * replicas * settings.web_concurrency * pool
+        assert opened <= MAX_CONNECTIONS - RESERVED_CONNECTIONS
+
+
+class TestMigration:
+    def test_it_migrates_with_the_apis_image_and_as_strictly_as_production(
+        self, manifests: Manifests
+    ):
+        (migrate,) = containers(manifests.migration)
+        (api,) = containers(manifests.api)
+
+        assert ["migrate"] == migrate["args"]
+        assert "command" not in migrate
+        assert migrate["image"] == api["image"]
+        assert [{"name": "ENVIRONMENT", "value": "production"}] == migrate["env"]
+
+    def test_each_release_has_a_job_of_its_own(self, tree: Path):
+        change(tree, "production", f"newTag: {__version__}", "newTag: 9.9.9-rc.1")
+        change(tree, "production", "images.example.com/", "images.example.com:5000/")
+
+        (job,) = Manifests.of("production", tree).every("Job")
+
+        assert job["metadata"]["name"] == "parley-migrate-9.9.9-rc.1"
+
+    @pytest.mark.parametrize("overlay", ["development", "production"])
+    def test_settings_and_secrets_change_without_changing_the_job(self, tree: Path, overlay: str):
+        before = Manifests.of(overlay, tree)
+        for path in (tree / "deploy/kubernetes").rglob("kustomization.yaml"):
+            text = path.read_text().replace(
+                "- ENVIRONMENT=", "- LOG_LEVEL=DEBUG\n      - ENVIRONMENT="
+            )
+            path.write_text(text.replace("development@postgres", "changed@postgres"))
+
+        after = Manifests.of(overlay, tree)
+
+        assert before.environment != after.environment
+        assert before.every("Job") == after.every("Job")
+
+
+class TestSecrets:
+    def test_the_owners_url_is_the_migrations_alone(self, manifests: Manifests):
+        (owners,) = secrets(manifests.migration)
+        (apis,) = secrets(manifests.api)
+
+        assert owners == "parley-migrate"
+        assert apis.startswith("parley-api")
+        assert "DATABASE_MIGRATION_URL" not in manifests.environment
+
+    def test_production_only_refers_to_them(self, production: Manifests):
+        assert [] == production.every("Secret")
+        assert {"parley-api"} == secrets(production.api)
+
+
+class TestNetwork:
+    def test_every_pod_of_parley_has_a_policy_for_both_ways(self, manifests: Manifests):
+        for pod in (manifests.api, manifests.migration):
+            ways = {
+                way
+                for policy in manifests.every("NetworkPolicy")
+                if policy["spec"]["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+                for way in policy["spec"]["policyTypes"]
+            }
+            assert {"Ingress", "Egress"} == ways
+
+    def test_the_ingress_passes_on_the_api_and_its_documentation_and_nothing_else(
+        self, production: Manifests
+    ):
+        (ingress,) = production.every("Ingress")
+        (rule,) = ingress["spec"]["rules"]
+        assert set() == ingress["spec"].keys() & {"defaultBackend"}
+        assert all(
+            {"service": {"name": "parley-api", "port": {"name": "http"}}} == path["backend"]
+            for path in rule["http"]["paths"]
+        )
+
+        def passed_on(path: str) -> bool:
+            return any(
+                path == allowed["path"]
+                or (
+                    allowed["pathType"] == "Prefix"
+                    and path.startswith(f"{allowed['path'].rstrip('/')}/")
+                )
+                for allowed in rule["http"]["paths"]
+            )
+
+        documented = json.loads((ROOT / "docs/openapi.json").read_text())["paths"]
+        inside = {"/metrics", "/health", "/health/ready", "/health/db"}
+        outside = {*documented, "/docs", "/docs/assets/x", "/redoc", "/openapi.json"} - inside
+        assert (inside, outside) == (
+            {path for path in inside | outside if not passed_on(path)},
+            {path for path in inside | outside if passed_on(path)},
+        )
