@@ -10,6 +10,7 @@ from httpx import AsyncClient, Response
 from parley.crud.ports import Store
 from tests.factories import make_conversation
 
+MEGABYTE = 1024**2
 JSON = {"Content-Type": "application/json"}
 DEEP = b'{"metadata":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
 
@@ -20,6 +21,19 @@ def assert_problem(response: Response, status: int) -> None:
     assert "application/problem+json" == response.headers["Content-Type"]
     assert {"type", "title", "detail", "instance", "code", "request_id"} <= set(problem)
     assert response.headers["X-Request-ID"] == problem["request_id"]
+
+
+class Megabytes:
+    """A body that counts how much of it was wanted."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.sent = 0
+
+    async def send(self) -> AsyncGenerator[bytes]:
+        for _ in range(self._count):
+            self.sent += 1
+            yield b" " * MEGABYTE
 
 
 class TestBody:
@@ -132,24 +146,48 @@ class TestBody:
         assert_problem(response, 415)
 
     @pytest.mark.parametrize("has_length", [True, False])
-    async def test_ten_megabytes_are_413_with_and_without_a_length(
+    async def test_ten_megabytes_are_413_once_they_are_sent(
         self, client: AsyncClient, alice: str, bearer, *, has_length: bool
     ):
-        sent = 0
-
-        async def body() -> AsyncGenerator[bytes]:
-            nonlocal sent
-            for _ in range(160):
-                sent += 65_536
-                yield b" " * 65_536
-
+        """Hung up on while it sends, a proxy would answer 502 in its own words."""
+        body = Megabytes(10)
         headers = JSON | bearer(alice)
         if has_length:
-            headers["Content-Length"] = str(160 * 65_536)
-        response = await client.post("/api/v1/me/chat", content=body(), headers=headers)
+            headers["Content-Length"] = str(10 * MEGABYTE)
+        response = await client.post("/api/v1/me/chat", content=body.send(), headers=headers)
 
         assert_problem(response, 413)
-        assert sent <= 1024**2 + 2 * 65_536
+        assert 10 == body.sent
+
+    async def test_who_sends_without_end_is_not_listened_to_for_ever(
+        self, client: AsyncClient, alice: str, bearer
+    ):
+        body = Megabytes(1000)
+        response = await client.post(
+            "/api/v1/me/chat", content=body.send(), headers=JSON | bearer(alice)
+        )
+
+        assert_problem(response, 413)
+        assert body.sent < 20
+
+    async def test_who_asks_before_sending_is_answered_at_once(
+        self, client: AsyncClient, alice: str, bearer
+    ):
+        body = Megabytes(10)
+        headers = {"Content-Length": str(10 * MEGABYTE), "Expect": "100-continue"}
+        response = await client.post(
+            "/api/v1/me/chat", content=body.send(), headers=JSON | bearer(alice) | headers
+        )
+
+        assert_problem(response, 413)
+        assert 0 == body.sent
+
+    async def test_a_path_that_is_nobodys_lets_a_body_be_sent_too(self, client: AsyncClient):
+        body = Megabytes(2)
+        response = await client.post("/nowhere", content=body.send(), headers=JSON)
+
+        assert_problem(response, 404)
+        assert 2 == body.sent
 
 
 class TestQueryAndPath:

@@ -1,7 +1,11 @@
 """The one layer around the application: request id, access log, body limit, last resort."""
 
+import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
 from time import perf_counter
 
 import structlog
@@ -14,6 +18,10 @@ from parley.core.ids import new_id
 from parley.core.logging import frames_of
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Asked every few seconds by whoever watches: news only when they fail.
+_PROBES = ("/health", "/health/ready", "/metrics")
+_DISCARDED_MAX_BYTES = 16 * 1024**2
+_DISCARD_SECONDS = 5.0
 
 log = structlog.get_logger("parley.access")
 
@@ -54,6 +62,7 @@ class RequestLayer:
         state["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        body = _Body(receive, headers, self._request_max_bytes)
         status = 0
 
         async def answer(message: Message) -> None:
@@ -66,47 +75,77 @@ class RequestLayer:
                     answered.update(announce(scope["path_params"]))
                 if self._is_leaving():
                     answered["Connection"] = "close"
+                await body.discard_rest()
             await send(message)
 
         try:
-            await self._app(scope, self._bounded(receive, headers), answer)
+            await self._app(scope, body.receive, answer)
         except Exception as bug:
             log.error("request-crashed", **frames_of(bug))
             if status:
                 raise  # half an answer is out: the server can only hang up
-            await self._refuse(scope, InternalError())(scope, receive, answer)
+            await self._refuse(scope, InternalError())(scope, body.receive, answer)
         finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                route=_route_of(scope),
-                status=status,
-                duration_seconds=round(perf_counter() - started_at, 6),
-                user_id=state.get("user_id"),
-            )
+            _log_access(scope, status, perf_counter() - started_at)
 
-    def _bounded(self, receive: Receive, headers: Headers) -> Receive:
-        """Refuses while the body is read, and so in the words of the route that reads it."""
+
+class _Body:
+    """What a client sends, up to a limit."""
+
+    def __init__(self, receive: Receive, headers: Headers, max_bytes: int) -> None:
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._received = 0
         declared = headers.get("Content-Length", "")
-        too_large = declared.isdecimal() and int(declared) > self._request_max_bytes
-        compressed = headers.get("Content-Encoding", "identity").lower() != "identity"
-        received = 0
+        self._is_too_large = declared.isdecimal() and int(declared) > max_bytes
+        self._is_compressed = headers.get("Content-Encoding", "identity").lower() != "identity"
+        # A client that waits to be asked for it has not sent it.
+        self._is_coming = "Expect" not in headers and (
+            declared not in {"", "0"} or "Transfer-Encoding" in headers
+        )
 
-        async def receive_bounded() -> Message:
-            nonlocal received
-            # The one exception that FastAPI lets through while it reads a body.
-            if compressed:
-                raise HTTPException(415)
-            if too_large:
-                raise HTTPException(413)
-            message = await receive()
-            # Without a Content-Length it is only as large as it turns out to be.
-            received += len(message.get("body", b""))
-            if received > self._request_max_bytes:
-                raise HTTPException(413)
-            return message
+    async def receive(self) -> Message:
+        """Refuses while it is read, and so in the words of the route that reads it."""
+        # The one exception that FastAPI lets through while it reads a body.
+        if self._is_compressed:
+            raise HTTPException(415)
+        if self._is_too_large:
+            raise HTTPException(413)
+        message = await self._next()
+        # Without a Content-Length it is only as large as it turns out to be.
+        if self._received > self._max_bytes:
+            raise HTTPException(413)
+        return message
 
-        return receive_bounded
+    async def discard_rest(self) -> None:
+        """
+        Let a client finish what it is sending before it is answered and hung up on.
+
+        One that gets a reset while it sends may never read the answer: a proxy makes a 502 of it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while self._is_coming and self._received < self._max_bytes + _DISCARDED_MAX_BYTES:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._is_coming = self._is_coming and message.get("more_body", False)
+        return message
+
+
+def _log_access(scope: Scope, status: int, seconds: float) -> None:
+    route = _route_of(scope)
+    log.log(
+        logging.DEBUG if route in _PROBES and status == HTTPStatus.OK else logging.INFO,
+        "request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        duration_seconds=round(seconds, 6),
+        user_id=scope["state"].get("user_id"),
+    )
 
 
 def _route_of(scope: Scope) -> str | None:
