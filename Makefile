@@ -31,7 +31,7 @@ COMPOSE := docker compose
 
 .PHONY: up
 up: ## Build and start the whole stack: PostgreSQL, Redis, the migration, the API
-	@$(COMPOSE) up --build --wait || { $(COMPOSE) logs --no-log-prefix migrate >&2; exit 1; }
+	@$(COMPOSE) up --build --wait || { $(COMPOSE) logs --tail 20 migrate api >&2; exit 1; }
 	@echo "Parley is at http://$$($(COMPOSE) port api 8000)"
 
 .PHONY: down

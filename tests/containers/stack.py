@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[2]
+_PROJECT_LABEL = "com.docker.compose.project"
 FILES = ("docker-compose.yml", "docker-compose.test.yml")
 
 # Also after `kill -9` of the tests: it reads from a pipe that ends with them.
@@ -25,9 +26,9 @@ subprocess.run(sys.argv[1:], capture_output=True)
 
 class Stack:
     def __init__(self, *profiles: str, **variables: str) -> None:
-        project = f"parley-test-{secrets.token_hex(4)}"
+        self.project = f"parley-test-{secrets.token_hex(4)}"
         files = [word for file in FILES for word in ("--file", file)]
-        self._command = ["docker", "compose", "--project-name", project, *files]
+        self._command = ["docker", "compose", "--project-name", self.project, *files]
         # As on a fresh clone: what a developer has set is theirs.
         known = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "TMPDIR")
         self._environment = {
@@ -91,6 +92,10 @@ class Stack:
         ):  # fmt: skip
             self.up()
             yield self
+        left = docker(
+            "image", "ls", "--quiet", "--filter", f"label={_PROJECT_LABEL}={self.project}"
+        )
+        assert left == "", f"images of {self.project} are still there: {left}"
 
 
 def docker(*words: str) -> str:

@@ -50,6 +50,13 @@ class TestService:
             "You said: well?\nI remember 2 earlier messages; you last said: remember this."
         ) == again["reply"]["content"]
 
+    def test_doing_it_again_changes_nothing(self, stack: Stack):
+        before = {container["Id"] for container in stack.inspect()}
+        stack.compose("up", "--wait")
+        stack.up()
+
+        assert before == {container["Id"] for container in stack.inspect()}
+
     def test_health_answers_within_200_ms(self, stack: Stack, say: Say):
         """The one test of time, by requirement."""
         with httpx.Client(base_url=stack.url()) as client:

@@ -1,5 +1,6 @@
 """The Compose file, held to the image, the settings and the graces."""
 
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ from tests.deploy.image import Image
 from tests.deploy.manifests import ROOT
 
 # They say how the stack is built; nobody sets them from outside.
-FIXED = {"ENVIRONMENT", "BACKEND_PORT", "DATABASE_POOLER", "SHUTDOWN_GRACE_SECONDS"}
+FIXED = {
+    "ENVIRONMENT",
+    "BACKEND_PORT",
+    "DATABASE_POOLER",
+    "SHUTDOWN_ANNOUNCE_SECONDS",
+    "SHUTDOWN_GRACE_SECONDS",
+}
 SECRETS = {"AUTH_SECRET", "DATABASE_URL", "DATABASE_MIGRATION_URL", "REDIS_URL"}
 Service = dict[str, Any]
 
@@ -51,12 +58,23 @@ class TestApi:
 
     def test_compose_waits_longer_than_the_process(self, apis: list[Service]):
         for api in apis:
+            told = api["environment"]
             settings = Settings(
-                shutdown_grace_seconds=api["environment"]["SHUTDOWN_GRACE_SECONDS"]
+                shutdown_announce_seconds=told["SHUTDOWN_ANNOUNCE_SECONDS"],
+                shutdown_grace_seconds=told["SHUTDOWN_GRACE_SECONDS"],
             )
-            assert Graces.of(settings).gunicorn_seconds < int(
-                api["stop_grace_period"].removesuffix("s")
-            )
+            waits = int(api["stop_grace_period"].removesuffix("s"))
+            assert Graces.of(settings).gunicorn_seconds < waits
+
+    def test_one_service_builds_the_image_and_what_others_wait_for_is_not_it(
+        self, services: dict[str, Service]
+    ):
+        """Else a change of the code would restart PostgreSQL, or every `up` all of it."""
+        assert {"api", "pgbouncer"} == {n for n, service in services.items() if "build" in service}
+        built = {n for n, s in services.items() if s.get("image") == "${COMPOSE_PROJECT_NAME}-api"}
+        assert {"migrate", "api-2", "api-3"} == built
+        for name in ("secrets", "postgres", "redis"):
+            assert built.isdisjoint(services[name].get("depends_on", {})), name
 
     def test_only_the_migration_is_told_the_owners_url(self, services: dict[str, Service]):
         told = {
@@ -92,3 +110,12 @@ class TestServices:
         }
         for name in ("api", "nginx"):
             assert services[name]["ports"][0].startswith("127.0.0.1:"), name
+
+
+class TestNginx:
+    def test_it_waits_as_long_as_a_reply_may_take(self):
+        """Unstreamed, it is silent until it is whole."""
+        conf = (ROOT / "deploy/nginx/nginx.conf").read_text()
+        (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", conf)
+
+        assert Settings().model_reply_seconds < int(seconds)

@@ -140,6 +140,23 @@ class TestWorkers:
                     say(another, "still there?")
             assert 200 == client.get("/conversations").status_code
 
+    def test_counts_of_a_run_before_are_not_of_this_one(self, tmp_path: Path, sqlite_url: str):
+        """Where a container is started again, and its folder is the same."""
+        folder = tmp_path / "metrics"
+        server = Server(
+            tmp_path, DATABASE_URL=sqlite_url, PROMETHEUS_MULTIPROC_DIR=str(folder)
+        ).start()
+        route = {"handler": "/api/v1/{user_id}/chat", "method": "POST", "status": "200"}
+        with account(server.url) as client:
+            say(client, "count me")
+        assert 1 == counted(server, route)
+        server.kill()
+        (folder / "not-ours").touch()
+
+        with server:
+            assert 0 == counted(server, route)
+        assert ["not-ours"] == [path.name for path in folder.iterdir()]
+
     def test_an_empty_number_of_them_is_one(self, tmp_path: Path, sqlite_url: str):
         """As in a copy of `.env.example`; gunicorn itself would fail."""
         with Server(tmp_path, DATABASE_URL=sqlite_url, WEB_CONCURRENCY="") as server:

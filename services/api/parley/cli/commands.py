@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def _plainly(hint: str = "`parley doctor` may say more.") -> Iterator[None]:
     """What an operator can mend is a line for each fault, and no traceback."""
     try:
         yield
@@ -36,7 +36,7 @@ def _plainly() -> Iterator[None]:
         _fail(f"{error.title}. {error}")
     except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__]
-        _fail(f"That did not work: {reason[0]}", "`parley doctor` may say more.")
+        _fail(f"That did not work: {reason[0]}", hint)
 
 
 def _fail(*lines: str) -> NoReturn:
@@ -70,7 +70,8 @@ def migrate() -> None:
     """Bring the database to the newest schema. Safe to run again, and from two places at once."""
     from parley.cli.migrate import upgrade  # noqa: PLC0415
 
-    with _plainly():
+    hint = "The schema is as the last line that says Applied left it. Mend it and migrate again."
+    with _plainly(hint):
         upgrade(load_settings().migration_url)
 
 

@@ -2,20 +2,32 @@
 
 import atexit
 import os
-import shutil
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 
 def prepare() -> None:
     # gunicorn fails on an empty one, which is how `.env` says unset; it gets ours from the settings.
     os.environ.pop("WEB_CONCURRENCY", None)
-    # Where each process keeps its counts for the others; a fresh one, so that none is of another run.
-    folder = tempfile.mkdtemp(prefix="parley-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    atexit.register(_remove, folder, os.getpid())
+    # Where each process keeps its counts for the others.
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    folder = Path(given or tempfile.mkdtemp(prefix="parley-metrics-"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _empty(folder)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    atexit.register(_leave, folder, os.getpid())
 
 
-def _remove(folder: str, owner: int) -> None:
+def _empty(folder: Path) -> None:
+    """Of the counts of a run before, and of nothing else."""
+    for counts in folder.glob("*.db"):
+        counts.unlink()
+
+
+def _leave(folder: Path, owner: int) -> None:
     # A worker leaves as its parent does, through everything that was to be done at the exit.
     if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder)
+        with suppress(OSError):
+            folder.rmdir()

@@ -1,5 +1,6 @@
 """gunicorn, which keeps WEB_CONCURRENCY workers alive and ends them in time."""
 
+import os
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -88,7 +89,7 @@ def run(make_app: Callable[[Settings], FastAPI], settings: Settings, host: str) 
         listener = socket.create_server((host, settings.backend_port), backlog=BACKLOG)
     except OSError as error:
         msg = (
-            f"Cannot listen on {host}:{settings.backend_port}: {error.strerror}."
+            f"Cannot listen on {host}:{settings.backend_port}: {os.strerror(error.errno or 0)}."
             " Choose another port, for example BACKEND_PORT=8001, or another --host."
         )
         raise PortTaken(msg) from error
