@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from parley import __version__
 from parley.cli.graces import Graces
 from parley.core.settings import Settings
 from tests.deploy.image import Image
@@ -110,6 +111,13 @@ class TestServices:
         }
         for name in ("api", "nginx"):
             assert services[name]["ports"][0].startswith("127.0.0.1:"), name
+
+
+class TestImage:
+    def test_it_is_labelled_as_the_version_that_it_is(self):
+        text = (ROOT / "services/api/Dockerfile").read_text()
+
+        assert f"ARG VERSION={__version__}\n" in text
 
 
 class TestNginx:
