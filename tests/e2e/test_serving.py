@@ -101,6 +101,56 @@ class TestStop:
             server.interrupt()
             assert 0 == server.wait()
 
+    def test_hurried_behind_sigterm_it_still_says_that_it_goes(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        variables = {"SHUTDOWN_GRACE_SECONDS": "3000", "SHUTDOWN_ANNOUNCE_SECONDS": "300"}
+        server = Server(tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, **variables).start()
+        with account(server.url) as client, turn_under_way(client, "hi") as lines:
+            server.begin_to_stop()
+            until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
+            server.interrupt()
+            assert [("error", "draining")] == [
+                (event.name, event.data["code"]) for event in rest_of(lines)
+            ]
+            assert 0 == server.wait()
+
+    def test_a_request_that_is_still_being_sent_gets_its_turn(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        server = Server(tmp_path, DATABASE_URL=sqlite_url).start()
+
+        def slowly() -> Generator[bytes]:
+            yield b'{"message": '
+            server.begin_to_stop()
+            until(lambda: "Waiting for connections to close" in server.output)
+            yield b'"late"}'
+
+        with account(server.url) as client:
+            reply = client.post(
+                "/me/chat", content=slowly(), headers={"Content-Type": "application/json"}
+            )
+        assert (200, "close") == (reply.status_code, reply.headers["Connection"])
+        assert 0 == server.wait()
+
+    def test_a_request_that_never_ends_is_told_why_it_is_cut(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        server = Server(tmp_path, DATABASE_URL=sqlite_url, SHUTDOWN_GRACE_SECONDS="0").start()
+
+        def never() -> Generator[bytes]:
+            yield b'{"message": '
+            server.begin_to_stop()
+            until(lambda: "timeout graceful shutdown exceeded" in server.output)
+            yield b" "
+
+        with account(server.url) as client:
+            cut = client.post(
+                "/me/chat", content=never(), headers={"Content-Type": "application/json"}
+            )
+        assert (503, "draining") == (cut.status_code, cut.json()["code"])
+        assert 0 == server.wait()
+
     def test_an_orphaned_worker_ends_by_itself(self, tmp_path: Path, sqlite_url: str):
         server = Server(tmp_path, DATABASE_URL=sqlite_url).start()
         (worker,) = server.workers()

@@ -1,5 +1,6 @@
 """The server's last moments, in this process."""
 
+import errno
 import signal
 import socket
 import time
@@ -23,8 +24,8 @@ def settings() -> Settings:
 class Rushed(DrainingServer):
     """Gets fifty connections in the very last moment, when its loop has no turn any more."""
 
-    async def _serve_on(self, seconds: float) -> None:
-        await super()._serve_on(seconds)
+    async def _serve_on(self, *how_long: object) -> None:
+        await super()._serve_on(*how_long)
         if not hasattr(self, "clients"):
             self.clients = [socket.create_connection(self.address) for _ in range(50)]
             for client in self.clients:
@@ -61,15 +62,50 @@ class TestStopListening:
         for client in server.clients:
             client.close()
 
+    def test_a_full_table_of_files_does_not_keep_turns_from_being_ended(self, settings: Settings):
+        class Full(DrainingServer):
+            ended = False
+
+            async def _end_turns(self) -> None:
+                await super()._end_turns()
+                self.ended = True
+
+        class Listener(socket.socket):
+            def dup(self) -> socket.socket:
+                raise OSError(errno.EMFILE, "Too many open files")
+
+        with socket.create_server(("127.0.0.1", 0)) as made:
+            listener = Listener(fileno=made.detach())
+        server = serving(settings, Full)
+        with ThreadPoolExecutor() as thread:
+            running = thread.submit(server.run, [listener])
+            while not server.started:
+                time.sleep(0.01)
+            server.handle_exit(signal.SIGTERM, None)
+            running.result(timeout=30)
+        assert server.ended
+
 
 class TestSignals:
-    def test_only_a_second_sigint_hurries(self, settings: Settings):
-        for first in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            server = serving(settings)
-            server.handle_exit(first, None)
-            # As gunicorn repeats them, and as a whole group of processes gets them.
-            server.handle_exit(signal.SIGTERM, None)
-            server.handle_exit(signal.SIGQUIT, None)
-            assert (True, False) == (server.should_exit, server.force_exit)
-            server.handle_exit(signal.SIGINT, None)
-            assert server.force_exit
+    @pytest.mark.parametrize(
+        ("signals", "hurries"),
+        [
+            # As gunicorn repeats it, and as a whole group of processes gets it.
+            ([signal.SIGTERM, signal.SIGTERM], False),
+            # Ctrl-C, and what gunicorn makes of it.
+            ([signal.SIGINT, signal.SIGQUIT], False),
+            ([signal.SIGINT, signal.SIGQUIT, signal.SIGINT], True),
+            # gunicorn, told to hurry, kills two seconds later.
+            ([signal.SIGTERM, signal.SIGQUIT], True),
+            ([signal.SIGTERM, signal.SIGINT], True),
+            ([signal.SIGQUIT, signal.SIGQUIT], False),
+        ],
+    )
+    def test_who_repeats_it_in_earnest_waits_no_more(
+        self, settings: Settings, signals: list[signal.Signals], *, hurries: bool
+    ):
+        server = serving(settings)
+        for number in signals:
+            server.handle_exit(number, None)
+
+        assert (True, hurries) == (server.should_exit, server.force_exit)

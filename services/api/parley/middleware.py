@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parley.core.errors import AppError, InternalError
+from parley.core.errors import AppError, Draining, InternalError
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
 
@@ -80,6 +80,11 @@ class RequestLayer:
 
         try:
             await self._app(scope, body.receive, answer)
+        except asyncio.CancelledError:
+            if not status:  # the server goes, and this request is still on its way
+                body.give_up()
+                await self._refuse(scope, Draining())(scope, body.receive, answer)
+            raise
         except Exception as bug:
             log.error("request-crashed", **frames_of(bug))
             if status:
@@ -127,6 +132,9 @@ class _Body:
             async with asyncio.timeout(_DISCARD_SECONDS):
                 while self._is_coming and self._received < self._max_bytes + _DISCARDED_MAX_BYTES:
                     await self._next()
+
+    def give_up(self) -> None:
+        self._is_coming = False
 
     async def _next(self) -> Message:
         message = await self._receive()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -42,7 +43,8 @@ class DrainingServer(uvicorn.Server):
 
     - SIGTERM: serves on as not ready for SHUTDOWN_ANNOUNCE_SECONDS, so that a balancer looks
       elsewhere; then stops listening, so that one that did not look is refused and tries another.
-    - SIGINT and SIGQUIT: the same without the announcement; SIGINT again: goes at once.
+      SIGINT or SIGQUIT behind it: no more waiting.
+    - SIGINT and SIGQUIT: the same without the announcement; SIGINT again: no more waiting.
     """
 
     def __init__(
@@ -62,11 +64,12 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not uvicorn's own, which sends itself the signal once more when all is done, and dies of it.
-        if sig == signal.SIGINT and self.should_exit:
-            self.force_exit = True
-        elif not self.should_exit:
+        if not self.should_exit:
             self.should_exit = True
             self._announces = sig == signal.SIGTERM
+        elif sig == signal.SIGINT or (sig == signal.SIGQUIT and self._announces):
+            # Behind Ctrl-C's SIGINT to the whole group, gunicorn's SIGQUIT says nothing new.
+            self.force_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -78,40 +81,49 @@ class DrainingServer(uvicorn.Server):
             self._runner.announce_stop()
             await self._serve_on(self._announce_seconds)
         await self._stop_listening(sockets or [])
-        await self._serve_on(LINGER_SECONDS if self._announces else 0)
+        if self._announces:
+            await self._serve_on(LINGER_SECONDS)
         # Beside uvicorn's own waiting for connections: theirs end as their turns do.
-        draining = asyncio.create_task(self._runner.stop(grace_seconds=self._grace_seconds))
+        ending = asyncio.create_task(self._end_turns())
         await super().shutdown()
-        if self.force_exit:  # with what there is
-            draining.cancel()
-            await self._runner.stop(grace_seconds=0)
-        else:
-            await draining
+        await ending
 
-    async def _serve_on(self, seconds: float) -> None:
+    async def _serve_on(self, seconds: float, is_done: Callable[[], bool] = lambda: False) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while loop.time() < until and not self.force_exit:  # noqa: ASYNC110 - uvicorn has no event
+        while loop.time() < until and not self.force_exit and not is_done():  # noqa: ASYNC110 - flags
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _end_turns(self) -> None:
+        # Also a request that is still being sent may begin its turn.
+        await self._serve_on(
+            self._grace_seconds,
+            lambda: not self.server_state.connections and not self._runner.is_busy,
+        )
+        await self._runner.stop(grace_seconds=0)
+        # For the last words to be sent, where uvicorn waits for nothing any more.
+        await asyncio.sleep(TICK_SECONDS)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """
         Refuse whom nobody has accepted yet, and only those.
 
         The kernel resets what waits in a socket's queue when it closes, and a proxy may not repeat
-        what it has sent: so the queue is emptied here, up to the very moment of closing.
+        what it has sent: so the queue is emptied here, up to the very moment of closing. Without a
+        pause, or whom it serves meanwhile would come back and keep it from ending.
         """
-        copies = [listener.dup() for listener in sockets]
-        for server in self.servers:
+        waiting: list[socket.socket] = []
+        for listener, server in zip(sockets, self.servers, strict=True):
+            # As many as there are; fewer where no more files may be opened.
+            with suppress(OSError), listener.dup() as copy:
+                server.close()
+                for _ in range(self.config.backlog):
+                    waiting.append(copy.accept()[0])  # noqa: PERF401 - those before an error count
             server.close()
-        for listener in copies:
-            # Until it is empty; or the process may open no more files, and then there is no more to do.
+        for connection in waiting:
+            connection.setblocking(False)  # noqa: FBT003 - the socket's own way
             with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)  # noqa: FBT003 - the socket's own way
-                    await self._take(connection)
-            listener.close()
+                await self._take(connection)
 
     async def _take(self, connection: socket.socket) -> None:
         config = self.config

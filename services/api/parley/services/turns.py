@@ -128,6 +128,10 @@ class TurnRunner:
         task.add_done_callback(self._running.pop)
         return live
 
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._running)
+
     def open(self) -> None:
         self._is_closed = self.is_draining = False
 
