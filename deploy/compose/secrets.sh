@@ -19,8 +19,13 @@ make postgres/api-password
 
 owner=parley_owner:$(cat postgres/owner-password)
 api=parley_api:$(cat postgres/api-password)
-printf 'postgresql://%s@postgres:5432/parley' "$owner" >migrate/database-url
+put() { # FILE TEXT: whole or not at all, as somebody may be reading it
+    printf '%s\n' "$2" >"$1.new"
+    mv "$1.new" "$1"
+}
+
+put migrate/database-url "postgresql://$owner@postgres:5432/parley"
 # Named for DATABASE_POOLER: straight to the database, or through PgBouncer.
-printf 'postgresql://%s@postgres:5432/parley' "$api" >api/database-url-none
-printf 'postgresql://%s@pgbouncer:6432/parley' "$api" >api/database-url-transaction
-printf '"parley_api" "%s"\n' "${api#*:}" >pgbouncer/userlist.txt
+put api/database-url-none "postgresql://$api@postgres:5432/parley"
+put api/database-url-transaction "postgresql://$api@pgbouncer:6432/parley"
+put pgbouncer/userlist.txt "\"parley_api\" \"${api#*:}\""

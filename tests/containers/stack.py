@@ -63,7 +63,7 @@ class Stack:
         """As the superuser, or as whom a file of the API's secrets names."""
         target = ["--username=postgres", "--dbname=parley"]
         if url_file is not None:
-            target = [self.run_in("api", "cat", f"/run/secrets/{url_file}")]
+            target = [self.run_in("api", "cat", f"/run/secrets/{url_file}").strip()]
         return self.run_in(
             "postgres", "psql", *target, "--no-psqlrc", "--tuples-only", "--no-align",
             "--set=ON_ERROR_STOP=1", f"--command={query}",

@@ -57,7 +57,7 @@ class TestNginx:
         assert arrived[-1] - arrived[0] > 1
 
     def test_metrics_are_not_for_everybody(self, replicas: Stack, url: str):
-        for path in ("/metrics", "/health/db", "//metrics", "/%6detrics"):
+        for path in ("/metrics", "/health/db", "//metrics", "/%6detrics", "/metrics%0A"):
             assert 404 == status_of(f"{url}{path}")
         assert 200 == status_of(f"{replicas.url()}/metrics")
 

@@ -1,6 +1,7 @@
 """`docker compose up` on a fresh clone, used from outside over HTTP."""
 
 import json
+import signal
 import statistics
 import time
 from collections.abc import Callable, Generator
@@ -18,6 +19,7 @@ from tests.readme import first_reply, matches, run_steps
 pytestmark = pytest.mark.timeout(600)
 
 HEALTH_SECONDS = 0.2
+SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
 PATIENCE_SECONDS = 60
 
 
@@ -28,6 +30,12 @@ def until(holds: Callable[[], bool]) -> float:
         assert time.monotonic() - began_at < PATIENCE_SECONDS
         time.sleep(0.05)
     return time.monotonic() - began_at
+
+
+def caught_in(container: str) -> str:
+    """The signals that its first process has a handler for."""
+    status = docker("exec", container, "cat", "/proc/1/status")
+    return status.partition("SigCgt:")[2].split()[0]
 
 
 class TestService:
@@ -232,7 +240,29 @@ class TestFailedMigration:
         assert "running" not in stack.compose("ps", "--all", "--format={{.State}}", "api")
 
 
+# The first process, with a database that lets it connect and then says nothing.
+FROZEN_DATABASE = """
+import os, socket
+silent = socket.create_server(("127.0.0.1", 5432))
+silent.set_inheritable(True)
+os.environ["DATABASE_MIGRATION_URL"] = "postgresql://owner:x@127.0.0.1/parley"
+os.execvp("parley", ["parley", "migrate"])
+"""
+
+
 class TestStop:
+    def test_a_command_that_waits_leaves_when_it_is_told(self, stack: Stack):
+        """The kernel would keep SIGTERM from a first process that has no handler."""
+        image = stack.container("api")["Image"]
+        frozen = ("--network", "none", "--tmpfs", "/tmp", "--entrypoint", "python")  # noqa: S108
+        container = docker("run", "--detach", *frozen, image, "-c", FROZEN_DATABASE).strip()
+        try:
+            until(lambda: SIGTERM_BIT & int(caught_in(container), 16) != 0)
+            docker("stop", "--time", "60", container)
+            assert "143" == docker("inspect", "--format={{.State.ExitCode}}", container).strip()
+        finally:
+            docker("rm", "--force", container)
+
     def test_it_leaves_in_order(self, stack: Stack):
         stack.compose("stop", "api")
 

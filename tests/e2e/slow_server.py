@@ -1,6 +1,7 @@
 """Parley with a model that says one piece and then waits until a file named `go` is there."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -21,8 +22,10 @@ class Waiting:
 
 if __name__ == "__main__":
     prepare()
-    from parley.cli.serve import run
+    from parley.cli import serve
     from parley.main import create_app
 
     settings = load_settings()
-    run(lambda settings: create_app(settings, responder=Waiting()), settings, "127.0.0.1")
+    if "TEST_HEARTBEAT_SECONDS" in os.environ:
+        serve.HEARTBEAT_TIMEOUT_SECONDS = int(os.environ["TEST_HEARTBEAT_SECONDS"])
+    serve.run(lambda settings: create_app(settings, responder=Waiting()), settings, "127.0.0.1")

@@ -182,6 +182,20 @@ class TestWorkers:
                 say(client, "and me")
             assert 40 == counted(server, route)
 
+    def test_one_that_works_is_let_alone_and_one_that_stands_still_is_replaced(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        server = Server(
+            tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, TEST_HEARTBEAT_SECONDS="2"
+        )
+        with server:
+            before = server.workers()
+            until(lambda: httpx.get(f"{server.url}/health").json()["uptime_seconds"] > 5)
+            assert before == server.workers()
+
+            os.kill(min(before), signal.SIGSTOP)
+            until(lambda: len(server.workers() - before) == 1)
+
     def test_one_that_is_killed_fails_no_request_but_its_own(self, server: Server):
         with account(server.url) as client:
             os.kill(min(server.workers()), signal.SIGKILL)

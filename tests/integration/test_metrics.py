@@ -49,5 +49,10 @@ class TestMetrics:
         assert not re.search(r"^http_requests_total", answer.text, re.MULTILINE)
         assert "text/plain" in answer.headers["Content-Type"]
 
+    async def test_it_has_one_name(self, client: AsyncClient):
+        """A proxy that keeps it from the internet knows no other."""
+        for path in ("/metrics%0A", "/metrics%0D", "/metrics%00", "/metrics/", "//metrics"):
+            assert 404 == (await client.get(path)).status_code, path
+
     async def test_it_is_for_operators_and_no_part_of_the_api(self, client: AsyncClient):
         assert "/metrics" not in (await client.get("/openapi.json")).json()["paths"]

@@ -82,7 +82,7 @@ def configure(dialect: Dialect, **options: object) -> None:
 def migrate(connection: Connection) -> None:
     configure(connection.dialect, connection=connection, on_version_apply=say_step)
     current, newest = context.get_context().get_current_revision(), context.get_head_revision()
-    if current and newest and current > newest:
+    if current and current.isdecimal() and newest and current > newest:
         # As after a release is rolled back: its schema stays, and this code can work on it.
         message = "The schema is %s, later than this release's %s: nothing to do."
         context.config.print_stdout(message, current, newest)

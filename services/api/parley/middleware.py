@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parley.core.errors import AppError, Draining, InternalError
+from parley.core.errors import AppError, Draining, InternalError, RouteNotFound
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
 
@@ -79,9 +79,9 @@ class RequestLayer:
             await send(message)
 
         try:
-            await self._app(scope, body.receive, answer)
+            await self._at(scope)(scope, body.receive, answer)
         except asyncio.CancelledError:
-            if not status:  # the server goes, and this request is still on its way
+            if self._is_leaving() and not status:  # and the request is still on its way
                 body.give_up()
                 await self._refuse(scope, Draining())(scope, body.receive, answer)
             raise
@@ -92,6 +92,11 @@ class RequestLayer:
             await self._refuse(scope, InternalError())(scope, body.receive, answer)
         finally:
             _log_access(scope, status, perf_counter() - started_at)
+
+    def _at(self, scope: Scope) -> ASGIApp:
+        # A route's pattern matches before a last line's end too. A path that a proxy keeps from the
+        # internet would have a second name, which the proxy does not know.
+        return self._refuse(scope, RouteNotFound()) if "\n" in scope["path"] else self._app
 
 
 class _Body:

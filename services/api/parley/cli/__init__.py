@@ -1,5 +1,1 @@
 """`parley`: an operator's commands. Each imports what it needs when it runs, and no sooner."""
-
-from parley.cli.commands import app
-
-__all__ = ["app"]

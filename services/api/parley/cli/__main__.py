@@ -1,3 +1,20 @@
-from parley.cli import app
+import signal
+import sys
+from typing import NoReturn
 
-app()
+
+def main() -> None:
+    # The kernel keeps from the first process of a container what it has no handler for: without
+    # this one, `docker stop` would wait for its whole grace until a server has its own.
+    signal.signal(signal.SIGTERM, _leave)
+    from parley.cli.commands import app  # noqa: PLC0415 - it takes a while
+
+    app()
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
