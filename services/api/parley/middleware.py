@@ -96,7 +96,8 @@ class RequestLayer:
     def _at(self, scope: Scope) -> ASGIApp:
         # A route's pattern matches before a last line's end too. A path that a proxy keeps from the
         # internet would have a second name, which the proxy does not know.
-        return self._refuse(scope, RouteNotFound()) if "\n" in scope["path"] else self._app
+        hidden = scope["path"].endswith("\n")
+        return self._refuse(scope, RouteNotFound()) if hidden else self._app
 
 
 class _Body:
