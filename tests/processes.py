@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,17 @@ from typing import Any, Self
 import httpx
 
 START_SECONDS = 60
+PATIENCE_SECONDS = 60
 PASSWORD = "correct horse battery staple"
+
+
+def until(holds: Callable[[], bool]) -> float:
+    """Returns the seconds that it took."""
+    began_at = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began_at < PATIENCE_SECONDS
+        time.sleep(0.05)
+    return time.monotonic() - began_at
 
 
 def free_port() -> int:

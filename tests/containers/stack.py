@@ -39,11 +39,11 @@ class Stack:
             **variables,
         }
 
-    def compose(self, *words: str, check: bool = True, **options: Any) -> str:
+    def compose(self, *words: str, check: bool = True) -> str:
         """What it printed on standard output; what it says of a failure is in the error."""
         done = subprocess.run(
             [*self._command, *words], cwd=ROOT, env=self._environment, capture_output=True,
-            text=True, check=False, **options,
+            text=True, check=False,
         )  # fmt: skip
         if check and done.returncode != 0:
             msg = f"docker compose {' '.join(words)} failed:\n{done.stderr}\n{done.stdout}"

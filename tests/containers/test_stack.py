@@ -4,7 +4,7 @@ import json
 import signal
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 
 from tests.containers.conftest import Say
 from tests.containers.stack import Stack, docker, status_of
-from tests.processes import account
+from tests.processes import account, until
 from tests.processes import say as say_to
 from tests.readme import first_reply, matches, run_steps
 
@@ -20,16 +20,6 @@ pytestmark = pytest.mark.timeout(600)
 
 HEALTH_SECONDS = 0.2
 SIGTERM_BIT = 1 << (signal.SIGTERM - 1)
-PATIENCE_SECONDS = 60
-
-
-def until(holds: Callable[[], bool]) -> float:
-    """Returns the seconds that it took."""
-    began_at = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began_at < PATIENCE_SECONDS
-        time.sleep(0.05)
-    return time.monotonic() - began_at
 
 
 def caught_in(container: str) -> str:

@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,17 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.events import ServerEvent, parse
-from tests.processes import Server, account, say
+from tests.processes import Server, account, say, until
 
 SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
-PATIENCE_SECONDS = 30
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager
