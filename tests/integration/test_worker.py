@@ -3,7 +3,6 @@
 import errno
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +13,7 @@ from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore
 from parley.main import create_app
 from tests.conftest import SECRET
+from tests.processes import until
 
 
 @pytest.fixture
@@ -38,6 +38,15 @@ def serving(settings: Settings, kind: type[DrainingServer] = DrainingServer) -> 
     return kind(config, app.state.runner, settings, welcome=None)
 
 
+def run_and_stop(server: DrainingServer, listener: socket.socket) -> None:
+    with ThreadPoolExecutor() as thread:
+        # Not the main thread: the signals stay pytest's.
+        running = thread.submit(server.run, [listener])
+        until(lambda: server.started or running.done())
+        server.handle_exit(signal.SIGTERM, None)
+        running.result(timeout=30)
+
+
 class TestStopListening:
     @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
     def test_who_waits_in_the_queue_when_it_closes_is_answered(
@@ -47,13 +56,7 @@ class TestStopListening:
         server = serving(settings, Rushed)
         server.config.loop = loop
         server.address = listener.getsockname()
-        with ThreadPoolExecutor() as thread:
-            # Not the main thread: the signals stay pytest's.
-            running = thread.submit(server.run, [listener])
-            while not server.started:
-                time.sleep(0.01)
-            server.handle_exit(signal.SIGTERM, None)
-            running.result(timeout=30)
+        run_and_stop(server, listener)
 
         answers = [client.recv(100) for client in server.clients]
         assert {b"HTTP/1.1 200 OK"} == {answer.partition(b"\r\n")[0] for answer in answers}
@@ -77,12 +80,7 @@ class TestStopListening:
         with socket.create_server(("127.0.0.1", 0)) as made:
             listener = Listener(fileno=made.detach())
         server = serving(settings, Full)
-        with ThreadPoolExecutor() as thread:
-            running = thread.submit(server.run, [listener])
-            while not server.started:
-                time.sleep(0.01)
-            server.handle_exit(signal.SIGTERM, None)
-            running.result(timeout=30)
+        run_and_stop(server, listener)
         assert server.ended
 
 
