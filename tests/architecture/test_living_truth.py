@@ -19,6 +19,8 @@ def default_of(name: str) -> str:
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
+    if isinstance(default, tuple):
+        default = ",".join(default)
     return "" if default is None else str(default)
 
 

@@ -102,6 +102,7 @@ def create_app(
         announcements={ALIAS: ALIAS_DEPRECATED},
         is_leaving=lambda: runner.is_draining,
         request_max_bytes=settings.request_max_bytes,
+        trusted_proxies=settings.trusted_proxies,
     )
     return app
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from time import perf_counter
@@ -13,9 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from parley.core import audit
 from parley.core.errors import AppError, Draining, InternalError, RouteNotFound
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
+from parley.core.security.addresses import Network, client_address
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asked every few seconds by whoever watches: news only when they fail.
@@ -32,6 +34,7 @@ class RequestLayer:
 
     `refuse` makes the answer to an error; it is handed in because problems are another room.
     `announcements` has the headers that a route sends with every answer, also a refusal.
+    `X-Forwarded-For` counts as far as it comes from `trusted_proxies`.
     While `is_leaving`, each answer is its connection's last: a proxy that kept one for later would
     send its next request into a connection that is being closed.
     """
@@ -44,12 +47,14 @@ class RequestLayer:
         announcements: Mapping[str, Callable[[Mapping[str, str]], Mapping[str, str]]],
         is_leaving: Callable[[], bool],
         request_max_bytes: int,
+        trusted_proxies: Sequence[Network],
     ) -> None:
         self._app = app
         self._refuse = refuse
         self._announcements = announcements
         self._is_leaving = is_leaving
         self._request_max_bytes = request_max_bytes
+        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,6 +65,10 @@ class RequestLayer:
         request_id = _request_id(headers)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        peer, forwarded = scope.get("client"), headers.getlist("X-Forwarded-For")
+        address = client_address(peer and peer[0], forwarded, self._trusted_proxies)
+        state["client_address"] = address
+        audit.client_address.set(address)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         body = _Body(receive, headers, self._request_max_bytes)

@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 
 from parley.core import errors
-from parley.core.errors import AppError, InternalError, TurnNotFound, Unavailable
+from parley.core.errors import AppError, InternalError, RateLimited, TurnNotFound, Unavailable
 from parley.core.ids import new_id
 
 LINE = re.compile(
@@ -131,7 +131,12 @@ class TestUnavailable:
         assert {1, 2, 3, 4, 5} == {error().retry_after_seconds for _ in range(500)}
 
     @pytest.mark.parametrize(
-        "error", sorted(set(EVERY_ERROR) - {Unavailable, *heirs(Unavailable)}, key=str)
+        "error",
+        sorted(
+            set(EVERY_ERROR)
+            - {Unavailable, *heirs(Unavailable), RateLimited, *heirs(RateLimited)},
+            key=str,
+        ),
     )
     def test_nobody_else_is_sent_back(self, error: type[AppError]):
         assert error().retry_after_seconds is None

@@ -11,9 +11,18 @@ CANARY = "canary-4711"
 VALUES = {
     "database_url": f"postgresql://api:{CANARY}@host/name",
     "database_migration_url": f"postgresql://owner:{CANARY}@host/name",
+    "better_auth_database_url": f"postgresql://reader:{CANARY}@host/name",
     "redis_url": f"redis://:{CANARY}@host:6379/0",
 }
-SECRETS = ["auth_secret", "database_url", "database_migration_url", "redis_url"]
+SECRETS = [
+    "auth_secret",
+    "auth_secret_previous",
+    "better_auth_database_url",
+    "better_auth_secret",
+    "database_migration_url",
+    "database_url",
+    "redis_url",
+]
 every_secret = pytest.mark.parametrize("name", SECRETS)
 
 

@@ -2,32 +2,45 @@
 Every error a client may see. `parley/problems.py` is the only place that turns one into HTTP.
 
 AppError
+├── InvalidCursor                400  invalid-cursor
+├── UntrustedHost                400  untrusted-host
 ├── Unauthenticated              401  unauthenticated
 │   ├── InvalidCredentials            invalid-credentials
 │   └── AccountGone                   account-gone
-├── NotYourResource              403  not-your-resource
+├── Forbidden                    403  forbidden
+│   ├── NotYourResource               not-your-resource
+│   ├── RegistrationClosed            registration-closed
+│   ├── SessionRequired               session-required
+│   ├── WrongPassword                 wrong-password
+│   └── OriginRefused                 origin-refused
 ├── NotFound                     404  not-found
 │   ├── RouteNotFound
 │   ├── ConversationNotFound          conversation-not-found
+│   ├── KeyNotFound                   key-not-found
 │   └── TurnNotFound                  turn-not-found
+├── MethodNotAllowed             405  method-not-allowed
+├── BodyTimeout                  408  body-timeout
 ├── Conflict                     409
 │   ├── EmailTaken                    email-taken
+│   ├── TooManyKeys                   too-many-keys
 │   ├── TurnInProgress                turn-in-progress
 │   └── ConversationMoved             conversation-moved
-├── InvalidCursor                400  invalid-cursor
-├── MethodNotAllowed             405  method-not-allowed
 ├── BodyTooLarge                 413  body-too-large
 ├── UnsupportedEncoding          415  unsupported-encoding
 ├── InvalidRequest               422  invalid-request
-├── ModelError                   502  model-error
-├── ModelTimeout                 504  model-timeout
+├── RateLimited                  429, with Retry-After  rate-limited
+│   └── TooManyStreams                too-many-streams
+├── HeadersTooLarge              431  headers-too-large
 ├── InternalError                500  internal-error
-└── Unavailable                  503, with Retry-After
-    ├── DatabaseUnavailable           database-unavailable
-    ├── ModelUnavailable              model-unavailable
-    ├── Overloaded                    overloaded
-    ├── WorkerLost                    worker-lost
-    └── Draining                      draining
+├── ModelError                   502  model-error
+├── Unavailable                  503, with Retry-After
+│   ├── DatabaseUnavailable           database-unavailable
+│   ├── IssuerUnavailable             issuer-unavailable
+│   ├── ModelUnavailable              model-unavailable
+│   ├── Overloaded                    overloaded
+│   ├── WorkerLost                    worker-lost
+│   └── Draining                      draining
+└── ModelTimeout                 504  model-timeout
 
 Which exceptions of a driver become which of these is `core.resilience`'s business.
 """
@@ -85,6 +98,13 @@ class InvalidCursor(AppError):
         super().__init__("Start again without a cursor, or send one exactly as it was given.")
 
 
+class UntrustedHost(AppError):
+    status, code, title = 400, "untrusted-host", "The Host header names another host"
+
+    def __init__(self) -> None:
+        super().__init__("Whoever runs this installation lists its names in TRUSTED_HOSTS.")
+
+
 class Unauthenticated(AppError):
     status, code, title = 401, "unauthenticated", "A valid bearer token is required"
 
@@ -103,11 +123,43 @@ class AccountGone(Unauthenticated):
         super().__init__("Open an account, or log in to one that exists.")
 
 
-class NotYourResource(AppError):
-    status, code, title = 403, "not-your-resource", "The path names another user"
+class Forbidden(AppError):
+    status, code, title = 403, "forbidden", "Forbidden"
+
+
+class NotYourResource(Forbidden):
+    code, title = "not-your-resource", "The path names another user"
 
     def __init__(self) -> None:
         super().__init__("The user in the path is not the token's. Use `me` for your own.")
+
+
+class RegistrationClosed(Forbidden):
+    code, title = "registration-closed", "Registration is closed"
+
+    def __init__(self) -> None:
+        super().__init__("Ask whoever runs this installation for an account.")
+
+
+class SessionRequired(Forbidden):
+    code, title = "session-required", "Only a session of your own account may do this"
+
+    def __init__(self) -> None:
+        super().__init__("Log in with e-mail address and password, and use that access token.")
+
+
+class WrongPassword(Forbidden):
+    code, title = "wrong-password", "The current password is wrong"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was changed. Send the password that you log in with.")
+
+
+class OriginRefused(Forbidden):
+    code, title = "origin-refused", "A cookie does not count from this origin"
+
+    def __init__(self) -> None:
+        super().__init__("Send a bearer token, or have CORS_ORIGINS name the page's origin.")
 
 
 class NotFound(AppError):
@@ -119,6 +171,13 @@ class ConversationNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("You have no conversation with this id.")
+
+
+class KeyNotFound(NotFound):
+    code, title = "key-not-found", "API key not found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no API key with this id.")
 
 
 class TurnNotFound(NotFound):
@@ -138,6 +197,13 @@ class MethodNotAllowed(AppError):
 
     def __init__(self) -> None:
         super().__init__("The Allow header names the methods of this path.")
+
+
+class BodyTimeout(AppError):
+    status, code, title = 408, "body-timeout", "The request body took too long to arrive"
+
+    def __init__(self) -> None:
+        super().__init__("Send it again, faster or in smaller parts.")
 
 
 class BodyTooLarge(AppError):
@@ -165,6 +231,13 @@ class EmailTaken(Conflict):
         super().__init__("Log in instead, or register another address.")
 
 
+class TooManyKeys(Conflict):
+    code, title = "too-many-keys", "You have as many API keys as one may have"
+
+    def __init__(self) -> None:
+        super().__init__("Delete one that is not used any more.")
+
+
 class TurnInProgress(Conflict):
     code, title = "turn-in-progress", "Another turn of this conversation is running"
 
@@ -184,6 +257,30 @@ class InvalidRequest(AppError):
 
     def __init__(self) -> None:
         super().__init__("Mend what `errors` names and send it again.")
+
+
+class RateLimited(AppError):
+    """`retry_after_seconds` says when the next one is admitted."""
+
+    status, code, title = 429, "rate-limited", "Too many requests"
+
+    def __init__(self, retry_after_seconds: int = 1) -> None:
+        super().__init__(f"Try again in {retry_after_seconds} seconds.")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyStreams(RateLimited):
+    code, title = "too-many-streams", "Too many turns and streams are open"
+
+    def __init__(self) -> None:
+        super().__init__(5)
+
+
+class HeadersTooLarge(AppError):
+    status, code, title = 431, "headers-too-large", "The request's headers are too large"
+
+    def __init__(self) -> None:
+        super().__init__("Send fewer or shorter headers, cookies among them.")
 
 
 class ModelError(AppError):
@@ -206,6 +303,10 @@ class Unavailable(AppError):
 
 class DatabaseUnavailable(Unavailable):
     code, title = "database-unavailable", "The database is unavailable"
+
+
+class IssuerUnavailable(Unavailable):
+    code, title = "issuer-unavailable", "Whoever issued the token cannot be asked for its keys"
 
 
 class ModelUnavailable(Unavailable):

@@ -13,6 +13,8 @@ from typing import Literal
 import structlog
 from structlog.typing import Processor
 
+AUDIT_LOGGER = "parley.audit"
+
 
 def frames_of(exception: BaseException) -> dict[str, str | list[str]]:
     """What a log may say of a bug: where, and of which type, and never what it quotes."""
@@ -58,6 +60,8 @@ def configure_logging(level: str, log_format: Literal["console", "json"] | None)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # Whatever else is worth a line: who did what to an account is.
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
     # Our own line for each request has more in it; SQL statements are nobody's business.
     for name in ("uvicorn.access", "sqlalchemy.engine", "aiosqlite", "httpcore2", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)

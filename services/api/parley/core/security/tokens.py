@@ -3,7 +3,8 @@
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 import jwt
 
@@ -20,7 +21,30 @@ _USER_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
+    """`session_id` is that of a local session; None where an API key or another issuer speaks."""
+
     user_id: str
+    session_id: UUID | None = None
+
+
+class Verified(NamedTuple):
+    """A token that is what it says; `expires_at` is in seconds since 1970."""
+
+    principal: Principal
+    expires_at: float
+
+
+class TokenVerifier(Protocol):
+    """Believes one other issuer's tokens, and nobody else's."""
+
+    async def verify(self, token: str) -> Verified:
+        """
+        Raises:
+            Unauthenticated: malformed, of another type, issuer or audience, not signed by one of
+                its keys, expired, or from the future by more than a minute.
+            IssuerUnavailable: its keys are not known, and it cannot be asked for them now.
+        """
+        ...
 
 
 class LocalTokens:

@@ -1,0 +1,188 @@
+"""Everything an operator may set, group by group. One field is one environment variable."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from parley.core.database import Pooler
+from parley.core.settings.values import (
+    AuthModes,
+    CommaSeparated,
+    DatabaseUrl,
+    HttpUrl,
+    Networks,
+    Origins,
+    Rate,
+    RedisUrl,
+    TableName,
+)
+
+EMBEDDED_DATABASE_URL = "sqlite:///var/parley.db"
+
+
+class GeneralSettings(BaseSettings):
+    environment: Literal["development", "staging", "production"] = Field(
+        "development", description="`production` refuses what is only good for trying Parley out."
+    )
+    backend_port: int = Field(8000, ge=1, le=65535, description="Port that `parley serve` opens.")
+    web_concurrency: int = Field(
+        1, ge=1, le=64, description="Processes that `parley serve` runs; more need REDIS_URL."
+    )
+    shutdown_announce_seconds: float = Field(
+        2,
+        ge=0,
+        le=300,
+        description="How long it serves on, no longer ready, when told to stop by SIGTERM: as long as"
+        " a balancer takes to look elsewhere.",
+    )
+    shutdown_grace_seconds: float = Field(
+        30, ge=0, le=3600, description="How long running turns may then go on."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severity that is logged."
+    )
+    log_format: Literal["console", "json"] | None = Field(
+        None, description="`console` on a terminal, else `json`."
+    )
+    request_max_bytes: int = Field(
+        1024**2, ge=1024, description="Largest request body; more is answered 413."
+    )
+    body_timeout_seconds: float = Field(
+        30, gt=0, le=600, description="Longest that a client may take to send a request's body."
+    )
+    cors_origins: Origins = Field(
+        (),
+        description="Origins whose pages may call the API, such as `https://chat.example.com`;"
+        " comma-separated. `*` is refused.",
+    )
+    trusted_hosts: CommaSeparated = Field(
+        (),
+        description="Names that the API is reached by, such as `chat.example.com` or"
+        " `*.example.com`; comma-separated. Empty: any, and in production only this machine's own.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Addresses or networks of the proxies whose `X-Forwarded-For` counts, such as"
+        " `10.0.0.0/8`; comma-separated.",
+    )
+
+
+class DataSettings(BaseSettings):
+    database_url: DatabaseUrl = Field(
+        SecretStr(EMBEDDED_DATABASE_URL),
+        description="`postgresql://user:password@host/name` or `sqlite:///path`, as pasted.",
+    )
+    database_migration_url: DatabaseUrl | None = Field(
+        None,
+        description="The owner's, for `parley migrate`; the API refuses it in production."
+        " Without it, outside production, DATABASE_URL serves.",
+    )
+    database_pool_size: int = Field(
+        10, ge=1, le=200, description="Connections that a process keeps."
+    )
+    database_pool_overflow: int = Field(
+        0, ge=0, le=200, description="Further connections that it may open for a while."
+    )
+    database_pooler: Pooler = Field(
+        "none",
+        description="`transaction` where DATABASE_URL leads through PgBouncer in that mode, or Neon's"
+        " pooler; `parley migrate` then needs DATABASE_MIGRATION_URL, past it.",
+    )
+    database_timeout_seconds: float = Field(
+        3, gt=0, le=60, description="Longest that a request waits for the database."
+    )
+    redis_url: RedisUrl | None = Field(
+        None, description="`redis://…`; required in production. `parley doctor` checks it."
+    )
+
+
+class AccountSettings(BaseSettings):
+    auth_mode: AuthModes = Field(
+        ("local",),
+        description="Whose users are believed: `local` (accounts of Parley's own), `jwks` (an OpenID"
+        " Connect issuer's), `better-auth`; comma-separated.",
+    )
+    auth_secret: SecretStr | None = Field(
+        None,
+        description="Signs access tokens and cursors; 32 bytes or more in production. In development"
+        " it is made once, in `var/auth-secret`; elsewhere it is required.",
+    )
+    auth_secret_previous: SecretStr | None = Field(
+        None,
+        description="AUTH_SECRET of before: what it signed is good until it expires. Unset it then.",
+    )
+    auth_registration: Literal["open", "closed"] = Field(
+        "open", description="`closed`: accounts are made by `parley user create` alone."
+    )
+    auth_access_token_seconds: int = Field(
+        900, ge=1, le=86_400, description="How long an access token is good for."
+    )
+    auth_refresh_token_seconds: int = Field(
+        30 * 86_400,
+        ge=60,
+        le=366 * 86_400,
+        description="How long a refresh token is; each one that is used is followed by another.",
+    )
+    auth_refresh_grace_seconds: int = Field(
+        10,
+        ge=0,
+        le=60,
+        description="How long a refresh token that was used may be used again, as by a second tab;"
+        " after that it ends the session.",
+    )
+    auth_jwks_url: HttpUrl | None = Field(
+        None, description="`jwks`: where the issuer's keys are (its `jwks_uri`)."
+    )
+    auth_issuer: str | None = Field(
+        None, min_length=1, description="`jwks`: the tokens' `iss`, to the letter."
+    )
+    auth_audience: str | None = Field(
+        None, min_length=1, description="`jwks`: what the tokens' `aud` must be, or contain."
+    )
+    better_auth_url: HttpUrl | None = Field(
+        None,
+        description="`better-auth`: its baseURL, which Parley asks for keys, and whose origin is the"
+        " tokens' `iss` and `aud`.",
+    )
+    better_auth_secret: SecretStr | None = Field(
+        None, description="`better-auth`: its secret, which signs session tokens and cookies."
+    )
+    better_auth_database_url: DatabaseUrl | None = Field(
+        None,
+        description="`better-auth`: where its sessions are, if not in DATABASE_URL; a role that may"
+        " read them is enough.",
+    )
+    better_auth_session_table: TableName = Field(
+        "session", description="`better-auth`: its table of sessions, as `name` or `schema.name`."
+    )
+
+
+class ModelSettings(BaseSettings):
+    system_prompt: str | None = Field(
+        None, description="What the model is told first, in every conversation."
+    )
+    history_max_messages: int = Field(
+        100, ge=2, le=1000, description="Newest messages that the model is shown."
+    )
+    model_timeout_seconds: float = Field(
+        60, gt=0, le=3600, description="Longest silence of the model, before and between pieces."
+    )
+    model_reply_seconds: float = Field(
+        900, gt=0, le=86_400, description="Longest that a whole reply may take."
+    )
+    reply_max_characters: int = Field(
+        200_000, ge=1, le=10_000_000, description="Longest reply; the rest is cut, and marked so."
+    )
+    streams_max_per_user: int = Field(
+        20, ge=1, le=1000, description="Turns and streams that one user may have open at once."
+    )
+
+
+class LimitSettings(BaseSettings):
+    rate_limit_chat: Rate = Field("60/minute", description="Messages that one user may send.")
+    rate_limit_auth: Rate = Field(
+        "30/minute",
+        description="Times that one address may try to log in or register; a third of it for one"
+        " e-mail address from one address.",
+    )

@@ -1,0 +1,107 @@
+"""The kinds of values that a setting may have."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from parley.core.database import engine_url
+
+AuthMode = Literal["local", "jwks", "better-auth"]
+
+_RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
+_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+def _database(url: SecretStr) -> SecretStr:
+    engine_url(url.get_secret_value())
+    return url
+
+
+def _redis(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://")):
+        msg = "must start with redis:// or rediss://"
+        raise ValueError(msg)
+    return url
+
+
+def _items(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(item.strip() for item in value.split(",") if item.strip())
+
+
+def _networks(items: object) -> object:
+    if not isinstance(items, tuple):
+        return items
+    try:
+        return tuple(map(ip_network, items))
+    except ValueError as error:
+        msg = "must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8"
+        raise ValueError(msg) from error
+
+
+def _origins(items: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in items:
+        msg = "must name each origin: `*` would let every page on the web in"
+        raise ValueError(msg)
+    if not all(map(_ORIGIN.fullmatch, items)):
+        msg = "must be origins as browsers send them, such as https://chat.example.com"
+        raise ValueError(msg)
+    return items
+
+
+def _modes(modes: tuple[AuthMode, ...]) -> tuple[AuthMode, ...]:
+    if len(set(modes)) < len(modes):
+        msg = "must name each mode once"
+        raise ValueError(msg)
+    return modes
+
+
+def _http(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = "must be a URL that starts with https:// or http://"
+        raise ValueError(msg)
+    return url
+
+
+def _rate(rate: str) -> str:
+    if not _RATE.fullmatch(rate):
+        msg = "must be a number in a time, such as 60/minute"
+        raise ValueError(msg)
+    return rate
+
+
+def _table(name: str) -> str:
+    if not _TABLE.fullmatch(name):
+        msg = "must be a table's name, with its schema or without"
+        raise ValueError(msg)
+    return name
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
+# The validator that is named last is asked first.
+AuthModes = Annotated[
+    tuple[AuthMode, ...],
+    NoDecode,
+    Field(min_length=1),
+    AfterValidator(_modes),
+    BeforeValidator(_items),
+]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+HttpUrl = Annotated[str, AfterValidator(_http)]
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...],
+    NoDecode,
+    BeforeValidator(_networks),
+    BeforeValidator(_items),
+]
+Origins = Annotated[CommaSeparated, AfterValidator(_origins)]
+Rate = Annotated[str, AfterValidator(_rate)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
+TableName = Annotated[str, AfterValidator(_table)]
