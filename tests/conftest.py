@@ -22,6 +22,7 @@ from parley.main import create_app
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
 from tests.databases import Databases, DatabaseUrls
+from tests.factories import make_account, session_of
 from tests.servers import postgres_server, redis_server
 
 SECRET = "a secret of the tests, with more than 32 bytes"
@@ -125,7 +126,11 @@ def responder() -> Responder:
 
 
 @pytest.fixture
-async def app(settings: Settings, store: Store, responder: Responder) -> AsyncGenerator[FastAPI]:
+async def app(
+    settings: Settings, store: Store, responder: Responder, alice: str, bob: str
+) -> AsyncGenerator[FastAPI]:
+    for user_id in (alice, bob):
+        await make_account(store, user_id)
     app = create_app(settings, store=store, responder=responder)
     async with app.router.lifespan_context(app):
         yield app
@@ -150,6 +155,7 @@ def logged() -> Generator[StringIO]:
 
 @pytest.fixture
 def alice() -> str:
+    """Where there is an `app` she has an account and a session, and so has Bob."""
     return str(new_id())
 
 
@@ -160,6 +166,8 @@ def bob() -> str:
 
 @pytest.fixture
 def bearer() -> Callable[[str], dict[str, str]]:
-    """The header of a user's token."""
+    """The header of a token for the session that `make_account` opened."""
     tokens = LocalTokens(SECRET, lifetime_seconds=300)
-    return lambda user_id: {"Authorization": f"Bearer {tokens.issue(user_id)}"}
+    return lambda user_id: {
+        "Authorization": f"Bearer {tokens.issue(user_id, session_of(user_id))}"
+    }

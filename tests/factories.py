@@ -1,7 +1,7 @@
 """What tests make over and over."""
 
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from parley.core.ids import new_id
 from parley.crud.ports import Store
@@ -30,6 +30,19 @@ def new_turn(conversation_id: UUID, message: str = "hello", *, worker_id: UUID |
 
 def new_reply(content: str = "ok", status: MessageStatus = MessageStatus.COMPLETE):
     return Reply(id=new_id(), message_id=new_id(), content=content, status=status, model="echo")
+
+
+def session_of(user_id: str) -> UUID:
+    """The one session of a user of the tests."""
+    return uuid5(NAMESPACE_URL, user_id)
+
+
+async def make_account(store: Store, user_id: str) -> str:
+    """With a session, so that a token for it counts."""
+    async with store.begin(user_id) as tx:
+        await tx.accounts.create(f"{user_id}@example.com", "hash")
+        await tx.sessions.open(session_of(user_id), f"hash of {user_id}", 3600)
+    return user_id
 
 
 async def make_conversation(store: Store, user_id: str, **fields: Any) -> Conversation:

@@ -1,6 +1,8 @@
 import pytest
 from httpx import AsyncClient, Response
 
+from parley.crud.ports import Store
+
 PASSWORD = "correct horse battery staple"
 
 
@@ -20,7 +22,9 @@ class TestRegister:
 
         assert 201 == response.status_code
         session = response.json()
-        assert {"user", "access_token", "token_type", "expires_in"} == set(session)
+        assert {
+            "user", "access_token", "token_type", "expires_in", "refresh_token"
+        } == set(session)  # fmt: skip
         assert {"id", "email", "created_at"} == set(session["user"])
         assert ("bearer", 900) == (session["token_type"], session["expires_in"])
 
@@ -86,8 +90,13 @@ class TestLogin:
 
 class TestMe:
     async def test_a_token_that_outlived_its_account_is_401(
-        self, client: AsyncClient, alice: str, bearer
+        self, client: AsyncClient, store: Store, alice: str, bearer
     ):
+        """Another process may have deleted it; this one asks again within seconds."""
+        assert 200 == (await client.get("/api/v1/auth/me", headers=bearer(alice))).status_code
+        async with store.begin(alice) as tx:
+            await tx.accounts.delete()
         response = await client.get("/api/v1/auth/me", headers=bearer(alice))
 
         assert (401, "account-gone") == (response.status_code, response.json()["code"])
+        assert "Bearer" == response.headers["WWW-Authenticate"]

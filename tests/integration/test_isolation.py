@@ -24,6 +24,8 @@ OPEN = {
     "GET /api/health",
     "POST /api/v1/auth/register",
     "POST /api/v1/auth/login",
+    "POST /api/v1/auth/refresh",
+    "POST /api/v1/auth/logout",
 }
 
 

@@ -23,8 +23,9 @@ from tests.databases import DatabaseUrls, connected
 from tests.factories import make_conversation, record
 
 T = TypeVar("T")
+NEXT, NEXT_BUT_ONE = (f"{int(SCHEMA_REVISION) + steps:04}" for steps in (1, 2))
 
-A_BATCH_CHANGE = '''"""
+A_BATCH_CHANGE = f'''"""
 A change that SQLite can only make by writing the table anew.
 
 Locks: none.
@@ -34,8 +35,8 @@ Undo: not needed.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{SCHEMA_REVISION}"
 
 
 def upgrade() -> None:
@@ -153,7 +154,7 @@ class TestDraft:
         drafted = command.revision(config, "title is required", autogenerate=True)
 
         text = Path(drafted.path).read_text()
-        assert "0003_title_is_required.py" == Path(drafted.path).name
+        assert f"{NEXT_BUT_ONE}_title_is_required.py" == Path(drafted.path).name
         assert "Locks: " in text
         assert "Undo: " in text
         assert "SET LOCAL lock_timeout" in text
@@ -191,7 +192,9 @@ class TestFilledDatabase:
 
         with sqlite3.connect(filled) as database:
             assert 1 == database.execute("SELECT count(*) FROM turns").fetchone()[0]
-            assert ("0001",) == database.execute("SELECT * FROM alembic_version").fetchone()
+            assert (SCHEMA_REVISION,) == database.execute(
+                "SELECT * FROM alembic_version"
+            ).fetchone()
         database.close()
 
 

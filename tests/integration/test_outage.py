@@ -14,6 +14,7 @@ from parley.crud.sql.store import SqlStore
 from parley.main import create_app, open_store
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls, connected
+from tests.factories import make_account
 from tests.proxy import Proxy, proxied
 from tests.responders import Gated, Scripted
 
@@ -32,9 +33,16 @@ def proxy(wire: tuple[Proxy, str]) -> Proxy:
     return wire[0]
 
 
+async def sign_up(url: str, user_id: str) -> None:
+    store = SqlStore(create_engine(url), timeout_seconds=PATIENCE_SECONDS)
+    await make_account(store, user_id)
+    await store.close()
+
+
 @pytest.fixture
-async def app(wire: tuple[Proxy, str], responder) -> AsyncGenerator[FastAPI]:
+async def app(wire: tuple[Proxy, str], responder, alice: str) -> AsyncGenerator[FastAPI]:
     settings = Settings(auth_secret=SECRET, database_url=wire[1], database_timeout_seconds=1)
+    await sign_up(wire[1], alice)
     app = create_app(settings, responder=responder)
     async with app.router.lifespan_context(app):
         yield app
@@ -213,6 +221,7 @@ class TestFailover:
         self, postgres: DatabaseUrls, alice: str, bearer
     ):
         """They stay as they were when they were opened, long after the server is another."""
+        await sign_up(postgres.api, alice)
         read_only = f"ALTER DATABASE {postgres.name} SET default_transaction_read_only"
         async with connected(postgres.admin) as admin:
             await admin.execute(f"{read_only} = on")
@@ -267,6 +276,7 @@ class TestCrowd:
         self, postgres: DatabaseUrls, alice: str, bearer
     ):
         url, few = postgres.api, 3
+        await sign_up(url, alice)
         settings = Settings(auth_secret=SECRET, database_url=url, database_pool_size=few)
         app = create_app(settings)
         async with app.router.lifespan_context(app):

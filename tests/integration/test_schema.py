@@ -1,5 +1,8 @@
 """Schemathesis asks the app what its own OpenAPI says it may be asked, and what it must not."""
 
+import asyncio
+
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import Case
@@ -16,6 +19,7 @@ from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore
 from parley.main import create_app
 from tests.conftest import SECRET
+from tests.factories import make_account, session_of
 
 CHECKS = [
     not_a_server_error,
@@ -30,11 +34,18 @@ app = create_app(
     Settings(_env_file=None, auth_secret=SECRET, log_level="ERROR"), store=MemoryStore()
 )
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-TOKEN = LocalTokens(SECRET, lifetime_seconds=3600).issue(str(new_id()))
+USER_ID = str(new_id())
+TOKEN = LocalTokens(SECRET, lifetime_seconds=3600).issue(USER_ID, session_of(USER_ID))
 
 
-# Registering costs a fifth of a second each: it has a table of its own in test_accounts.
-@schema.exclude(path_regex="/auth/(register|login)$").parametrize()
+@pytest.fixture(autouse=True)
+def session(empty_memory_store: None) -> None:  # noqa: ARG001 - first
+    asyncio.run(make_account(MemoryStore(), USER_ID))
+
+
+# Registering costs a fifth of a second each, and others end the session: they have tables of their
+# own in test_accounts.
+@schema.exclude(path_regex="/auth/(register|login|password|me)$").parametrize()
 @settings(
     max_examples=40,
     deadline=None,

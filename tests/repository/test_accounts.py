@@ -1,8 +1,13 @@
 import asyncio
 
+from parley.core.database import create_engine
 from parley.core.ids import new_id
 from parley.crud.ports import Store
-from parley.schemas.accounts import Account, EmailCredential
+from parley.crud.sql.store import SqlStore
+from parley.schemas.accounts import Account, EmailCredential, KeyCredential, RefreshCredential
+from parley.schemas.keys import NewKey
+from tests.databases import DatabaseUrls, connected
+from tests.factories import accept, make_account, make_conversation, new_turn, record
 
 
 async def create(store: Store, email: str) -> Account | None:
@@ -47,3 +52,80 @@ class TestGet:
 
         async with store.begin(bob, read_only=True) as tx:
             assert None is await tx.accounts.get()
+
+
+class TestChange:
+    async def test_password_and_standing_are_the_accounts_own(self, store: Store):
+        ann, bob = await create(store, "ann@example.com"), await create(store, "bob@example.com")
+        assert ann is not None
+        async with store.begin(ann.id) as tx:
+            assert ann == await tx.accounts.lock()
+            await tx.accounts.set_password("another hash")
+            await tx.accounts.set_disabled(is_disabled=True)
+            changed = await tx.accounts.get()
+
+        assert changed is not None
+        assert ("another hash", True) == (changed.password_hash, changed.disabled_at is not None)
+        async with store.begin(bob.id, read_only=True) as tx:
+            assert bob == await tx.accounts.get()
+
+    async def test_the_moment_of_disabling_is_the_first(self, store: Store):
+        ann = await create(store, "ann@example.com")
+        moments = []
+        for _ in range(2):
+            async with store.begin(ann.id) as tx:
+                await tx.accounts.set_disabled(is_disabled=True)
+                moments.append((await tx.accounts.get()).disabled_at)
+
+        assert moments[0] == moments[1]
+
+
+class TestDelete:
+    async def test_everything_of_the_user_goes_and_nothing_of_anybody_else(
+        self, store: Store, alice: str, bob: str
+    ):
+        for user_id in (alice, bob):
+            await make_account(store, user_id)
+            conversation = await make_conversation(store, user_id)
+            await record(store, user_id, conversation.id)
+            await accept(store, user_id, new_turn(conversation.id))
+            async with store.begin(user_id) as tx:
+                await tx.keys.create(NewKey(new_id(), f"key of {user_id}", "p", "n", None))
+
+        async with store.begin(alice) as tx:
+            await tx.accounts.delete()
+
+        for user_id, count in ((alice, 0), (bob, 1)):
+            async with store.begin(user_id) as tx:
+                conversations = await tx.conversations.newest(10, None)
+                assert [count] * 3 == [
+                    len(conversations),
+                    await tx.keys.count(),
+                    int(await tx.accounts.get() is not None),
+                ]
+            known = [
+                await store.resolve(EmailCredential(f"{user_id}@example.com")),
+                await store.resolve(RefreshCredential(f"hash of {user_id}")),
+                await store.resolve(KeyCredential(f"key of {user_id}")),
+            ]
+            assert [user_id if count else None] * 3 == known
+
+    async def test_no_table_is_forgotten(self, postgres: DatabaseUrls):
+        """By the catalogue, whatever tables there will be."""
+        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        await self.test_everything_of_the_user_goes_and_nothing_of_anybody_else(
+            store, "alice", "bob"
+        )
+        await store.close()
+        async with connected(postgres.owner) as owner:
+            tables = await owner.fetch(
+                "SELECT table_name AS name FROM information_schema.columns"
+                " WHERE table_schema = 'public' AND column_name = 'user_id'"
+            )
+            owners = {
+                row["user_id"]
+                for table in tables
+                for row in await owner.fetch(f"SELECT user_id FROM {table['name']}")  # noqa: S608
+            }
+        assert len(tables) >= 5
+        assert {"bob"} == owners

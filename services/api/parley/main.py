@@ -19,14 +19,18 @@ from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.dependencies.services import Services
-from parley.routers import auth, chat, conversations, docs, health, metrics, turns
+from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
 from parley.services.accounts import AccountService
+from parley.services.authentication import Authentication
 from parley.services.chat import ChatLimits, ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
+from parley.services.keys import KeyService
+from parley.services.liveness import LiveSessions
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
+from parley.services.sessions import SessionService
 from parley.services.turns import TurnRunner, TurnService
 from parley.services.workers import Worker
 
@@ -93,7 +97,7 @@ def create_app(
     )
     app.state.runner = runner
     app.state.services = _services(settings, store, responder or EchoResponder(), runner, worker)
-    _include_routers(app)
+    _include_routers(app, has_local_accounts="local" in settings.auth_mode)
     problems.install(app)
     metrics.install(app)
     app.add_middleware(
@@ -133,8 +137,17 @@ def _lifespan(
 def _services(
     settings: Settings, store: Store, responder: Responder, runner: TurnRunner, worker: Worker
 ) -> Services:
-    secret = settings.auth_secret.get_secret_value() if settings.auth_secret else embedded_secret()
-    tokens = LocalTokens(secret, lifetime_seconds=settings.auth_access_token_seconds)
+    secrets = _secrets(settings)
+    cursors = Cursors(*(derive_key(secret, "cursors") for secret in secrets))
+    tokens = LocalTokens(*secrets, lifetime_seconds=settings.auth_access_token_seconds)
+    live = LiveSessions(store)
+    sessions = SessionService(
+        store,
+        tokens,
+        live,
+        lifetime_seconds=settings.auth_refresh_token_seconds,
+        grace_seconds=settings.auth_refresh_grace_seconds,
+    )
     limits = ChatLimits(
         system_prompt=settings.system_prompt,
         history_max_messages=settings.history_max_messages,
@@ -143,22 +156,42 @@ def _services(
         reply_max_characters=settings.reply_max_characters,
     )
     return Services(
-        accounts=AccountService(store, tokens, Passwords()),
+        accounts=AccountService(
+            store,
+            sessions,
+            live,
+            Passwords(),
+            registration_is_open=settings.auth_registration == "open",
+        ),
+        authentication=Authentication(
+            store, live, local=tokens if "local" in settings.auth_mode else None, issuers={}
+        ),
         chat=ChatService(store, responder, runner, worker, limits),
-        conversations=ConversationService(store, Cursors(derive_key(secret, "cursors"))),
+        conversations=ConversationService(store, cursors),
         health=HealthService(store, runner, version=__version__),
-        tokens=tokens,
+        keys=KeyService(store, cursors),
+        sessions=sessions,
         turns=TurnService(store),
     )
 
 
-def _include_routers(app: FastAPI) -> None:
+def _secrets(settings: Settings) -> list[str]:
+    """The one that signs, and the one of before, if any, that is still believed."""
+    given = (settings.auth_secret, settings.auth_secret_previous)
+    secrets = [secret.get_secret_value() for secret in given if secret is not None]
+    return secrets if settings.auth_secret else [embedded_secret(), *secrets]
+
+
+def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:
     # Hot routes first: each one before costs a match.
     app.include_router(chat.router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(conversations.router, prefix="/api/v1")
     app.include_router(turns.router, prefix="/api/v1")
-    app.include_router(auth.router, prefix="/api/v1")
+    app.include_router(me.router, prefix="/api/v1")
+    if has_local_accounts:
+        app.include_router(auth.router, prefix="/api/v1")
+        app.include_router(keys.router, prefix="/api/v1")
     app.include_router(
         chat.router,
         prefix="/api",

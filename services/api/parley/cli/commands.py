@@ -1,9 +1,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +11,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from parley.core.errors import AppError
-from parley.core.settings import InvalidSettings, load_settings
+from parley.core.settings import InvalidSettings, Settings, load_settings
 
 app = typer.Typer(
     help="Parley, a self-hosted chat backend.",
@@ -20,8 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 user = typer.Typer(help="Accounts that Parley keeps itself.", no_args_is_help=True)
+key = typer.Typer(help="API keys of those accounts.", no_args_is_help=True)
 app.add_typer(user, name="user")
+app.add_typer(key, name="key")
 
+Result = TypeVar("Result")
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read it from standard input.")
+]
 Json = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 
 
@@ -114,23 +120,97 @@ def chat(
 
 @user.command("create")
 def create_user(
-    email: str,
-    *,
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read it from standard input.")
-    ] = False,
-    as_json: Json = False,
+    email: str, *, password_stdin: PasswordStdin = False, as_json: Json = False
 ) -> None:
     """Open an account, also where registration is closed."""
-    from parley.cli.users import Rejected, create  # noqa: PLC0415
+    from parley.cli import users  # noqa: PLC0415
 
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    password = _new_password(from_stdin=password_stdin)
+    created = _change_accounts(lambda settings: users.create(settings, email, password))
+    typer.echo(created.model_dump_json() if as_json else f"{created.email} is user {created.id}")
+
+
+@user.command("disable")
+def disable_user(email: str, *, as_json: Json = False) -> None:
+    """Let nobody use an account, its sessions or its keys; nothing of it is lost."""
+    from parley.cli import users  # noqa: PLC0415
+
+    user_id = _change_accounts(lambda settings: users.disable(settings, email))
+    _say_done("disabled", user_id, as_json=as_json)
+
+
+@user.command("enable")
+def enable_user(email: str, *, as_json: Json = False) -> None:
+    """Let a disabled account be used again."""
+    from parley.cli import users  # noqa: PLC0415
+
+    user_id = _change_accounts(lambda settings: users.enable(settings, email))
+    _say_done("enabled", user_id, as_json=as_json)
+
+
+@user.command("reset-password")
+def reset_password(
+    email: str, *, password_stdin: PasswordStdin = False, as_json: Json = False
+) -> None:
+    """Give an account a new password, and end its sessions. Its API keys stay."""
+    from parley.cli import users  # noqa: PLC0415
+
+    password = _new_password(from_stdin=password_stdin)
+    user_id = _change_accounts(lambda settings: users.reset_password(settings, email, password))
+    _say_done("password_reset", user_id, as_json=as_json)
+
+
+@user.command("delete")
+def delete_user(
+    email: str,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete an account and everything that is its user's."""
+    from parley.cli import users  # noqa: PLC0415
+
+    if not yes:
+        typer.confirm(f"Delete {email} and all its conversations, for ever?", abort=True, err=True)
+    user_id = _change_accounts(lambda settings: users.delete(settings, email))
+    _say_done("deleted", user_id, as_json=as_json)
+
+
+@key.command("create")
+def create_key(
+    email: str,
+    *,
+    name: Annotated[str, typer.Option(help="What it is for.")],
+    expires_in_days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="It lasts until it is deleted if left out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an API key for an account. It is shown once."""
+    from parley.cli import users  # noqa: PLC0415
+
+    created = _change_accounts(
+        lambda settings: users.create_key(settings, email, name, expires_in_days)
+    )
+    typer.echo(created.model_dump_json() if as_json else created.key)
+
+
+def _new_password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _change_accounts(change: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
+    from parley.cli.users import Rejected  # noqa: PLC0415
+
     with _plainly():
         try:
-            created = asyncio.run(create(load_settings(), email, password))
+            return asyncio.run(change(load_settings()))
         except Rejected as refused:
             _fail(str(refused))
-    typer.echo(created.model_dump_json() if as_json else f"{created.email} is user {created.id}")
+
+
+def _say_done(what: str, user_id: str, *, as_json: bool) -> None:
+    done = {"id": user_id, what: True}
+    typer.echo(json.dumps(done) if as_json else f"user {user_id}: {what.replace('_', ' ')}")

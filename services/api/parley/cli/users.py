@@ -1,15 +1,27 @@
-from pydantic import SecretStr, ValidationError
+"""What the commands do to accounts, as the API's role: every rule of the store holds here too."""
 
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from parley.core.logging import configure_logging
+from parley.core.security.cursors import Cursors
 from parley.core.security.passwords import Passwords
-from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
+from parley.crud.ports import Store
 from parley.main import open_store
-from parley.schemas.accounts import Registration, User
-from parley.services.accounts import AccountService
+from parley.schemas.accounts import Email, Registration, User
+from parley.schemas.keys import CreatedKey, KeyDraft
+from parley.services.keys import KeyService
+from parley.services.operators import AccountUnknown, OperatorService
+
+Result = TypeVar("Result")
 
 
 class Rejected(Exception):
-    """The address or the password is not one; one line a fault."""
+    """What was given is not good for it; one line a fault."""
 
 
 async def create(settings: Settings, email: str, password: str) -> User:
@@ -19,14 +31,89 @@ async def create(settings: Settings, email: str, password: str) -> User:
         EmailTaken: the address has an account.
         DatabaseUnavailable: no answer in time.
     """
-    try:
-        registration = Registration(email=email, password=SecretStr(password))
-    except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False)
-        raise Rejected("\n".join(f"{f['loc'][0]}: {f['msg']}" for f in faults)) from None
+    registration = _checked(Registration, email=email, password=SecretStr(password))
+    return await _with_store(settings, lambda store: _operator(store).create(registration))
+
+
+async def reset_password(settings: Settings, email: str, password: str) -> str:
+    """
+    Raises:
+        Rejected: the address or the password is not one, or has no account.
+        DatabaseUnavailable: no answer in time.
+    """
+    registration = _checked(Registration, email=email, password=SecretStr(password))
+    return await _with_store(settings, lambda store: _operator(store).reset_password(registration))
+
+
+async def disable(settings: Settings, email: str) -> str:
+    """As `reset_password`."""
+    address = _address(email)
+    return await _with_store(settings, lambda store: _operator(store).disable(address))
+
+
+async def enable(settings: Settings, email: str) -> str:
+    """As `reset_password`."""
+    address = _address(email)
+    return await _with_store(settings, lambda store: _operator(store).enable(address))
+
+
+async def delete(settings: Settings, email: str) -> str:
+    """As `reset_password`."""
+    address = _address(email)
+    return await _with_store(settings, lambda store: _operator(store).delete(address))
+
+
+async def create_key(
+    settings: Settings, email: str, name: str, expires_in_days: int | None
+) -> CreatedKey:
+    """
+    Raises:
+        Rejected: the address has no account, or name or time are no good.
+        TooManyKeys: there are a hundred already.
+        DatabaseUnavailable: no answer in time.
+    """
+    address = _address(email)
+    expires_at = expires_in_days and datetime.now(UTC) + timedelta(days=expires_in_days)
+    draft = _checked(KeyDraft, name=name, expires_at=expires_at)
+
+    async def make(store: Store) -> CreatedKey:
+        user_id = await _operator(store).find(address)
+        return await KeyService(store, Cursors()).create(user_id, draft)
+
+    return await _with_store(settings, make)
+
+
+def _operator(store: Store) -> OperatorService:
+    return OperatorService(store, Passwords())
+
+
+async def _with_store(settings: Settings, act: Callable[[Store], Awaitable[Result]]) -> Result:
+    # For the audit: whoever works from a shell is recorded as well.
+    configure_logging(settings.log_level, settings.log_format)
     store = open_store(settings)
     try:
-        accounts = AccountService(store, LocalTokens("", lifetime_seconds=0), Passwords())
-        return await accounts.create(registration)
+        return await act(store)
+    except AccountUnknown as unknown:
+        msg = f"No account has the address {unknown}."
+        raise Rejected(msg) from None
     finally:
         await store.close()
+
+
+def _address(email: str) -> str:
+    try:
+        return TypeAdapter[str](Email).validate_python(email)
+    except ValidationError as error:
+        raise _rejected(error) from None
+
+
+def _checked(schema: Callable[..., Result], **fields: Any) -> Result:
+    try:
+        return schema(**fields)
+    except ValidationError as error:
+        raise _rejected(error) from None
+
+
+def _rejected(error: ValidationError) -> Rejected:
+    faults = error.errors(include_input=False, include_url=False)
+    return Rejected("\n".join(f"{(*f['loc'], 'email')[0]}: {f['msg']}" for f in faults))

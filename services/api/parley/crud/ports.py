@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from uuid import UUID
 
-from parley.schemas.accounts import Account, Credential
+from parley.schemas.accounts import Account, Credential, Rotation
 from parley.schemas.conversations import (
     Conversation,
     ConversationDraft,
@@ -19,10 +19,11 @@ from parley.schemas.conversations import (
     Order,
 )
 from parley.schemas.health import Pool
+from parley.schemas.keys import ApiKey, NewKey
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply, Turn
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The migration that this code was written for: the newest of `migrations/versions`."""
 LEASE_SECONDS = 10
 """How long a process may be silent before its turns count as lost; by the store's clock."""
@@ -136,6 +137,69 @@ class Accounts(Protocol):
         """The transaction's own account, if it is a local one."""
         ...
 
+    async def lock(self) -> Account | None:
+        """The same; until the transaction ends nobody else changes it or opens a session of it."""
+        ...
+
+    async def set_password(self, password_hash: str) -> None: ...
+
+    async def set_disabled(self, *, is_disabled: bool) -> None: ...
+
+    async def delete(self) -> None:
+        """With everything that is its user's, whichever issuer's user that is."""
+        ...
+
+
+class Sessions(Protocol):
+    """
+    Of a local account. Each is a family of refresh tokens, kept by their hashes.
+
+    `open`, `rotate` and `close_all` want the account locked before.
+    """
+
+    async def open(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None: ...
+
+    async def rotate(
+        self, used_hash: str, next_hash: str, *, lifetime_seconds: int, grace_seconds: int
+    ) -> Rotation | None:
+        """None for a token that is unknown or expired; nothing is changed then, nor by a reuse."""
+        ...
+
+    async def live(self, session_id: UUID) -> bool:
+        """Whether it is open, and its account neither disabled nor gone."""
+        ...
+
+    async def close(self, token_hash: str) -> UUID | None:
+        """The session that the token is of; None for an unknown one."""
+        ...
+
+    async def close_all(self) -> None: ...
+
+
+class Keys(Protocol):
+    async def create(self, key: NewKey) -> ApiKey: ...
+
+    async def count(self) -> int: ...
+
+    async def newest(self, limit: int, after: UUID | None) -> Sequence[ApiKey]:
+        """The last made come first; `after` is the last one of the page before."""
+        ...
+
+    async def delete(self, key_id: UUID) -> None:
+        """
+        Raises:
+            KeyNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+    async def live(self, key_hash: str) -> ApiKey | None:
+        """The key with this hash; None if it has expired, or its account is disabled or gone."""
+        ...
+
+    async def touch(self, key_id: UUID) -> None:
+        """It is used now."""
+        ...
+
 
 class Transaction(Protocol):
     """All or nothing, and only ever one user's rows."""
@@ -151,6 +215,12 @@ class Transaction(Protocol):
 
     @property
     def accounts(self) -> Accounts: ...
+
+    @property
+    def sessions(self) -> Sessions: ...
+
+    @property
+    def keys(self) -> Keys: ...
 
 
 class Store(Protocol):
@@ -175,7 +245,11 @@ class Store(Protocol):
         ...
 
     async def resolve(self, credential: Credential) -> str | None:
-        """The id of the user whose credential this is; None for an unknown one."""
+        """
+        The id of the user whose credential this is; None for an unknown or expired one.
+
+        Whether it still counts is for `begin(user_id)` to see.
+        """
         ...
 
     async def ping(self) -> None:

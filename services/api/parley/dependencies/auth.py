@@ -5,7 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from parley.core.errors import NotYourResource, Unauthenticated
+from parley.core import audit
+from parley.core.audit import Event
+from parley.core.errors import NotYourResource, SessionRequired, Unauthenticated
 from parley.core.security.tokens import Principal
 from parley.dependencies.services import services
 
@@ -13,8 +15,7 @@ OWN = "me"
 
 _bearer = HTTPBearer(
     auto_error=False,
-    bearerFormat="JWT",
-    description="The `access_token` that registering or logging in answered with.",
+    description="The `access_token` that registering or logging in answered with, or an API key.",
 )
 
 
@@ -26,7 +27,11 @@ async def principal(
     if credentials is None or len(request.headers.getlist("Authorization")) > 1:
         msg = "Send one header `Authorization: Bearer <access token>`."
         raise Unauthenticated(msg)
-    caller = (await services(request)).tokens.verify(credentials.credentials)
+    try:
+        caller = await (await services(request)).authentication.of_bearer(credentials.credentials)
+    except Unauthenticated:
+        audit.record(Event.TOKEN_REFUSED, None)
+        raise
     request.state.user_id = caller.user_id
     return caller
 
@@ -49,9 +54,24 @@ async def owner(
 ) -> str:
     """The path's user, once the token has proved to be theirs."""
     if path_user_id not in (OWN, caller.user_id):
+        audit.record(Event.ACCESS_REFUSED, caller.user_id)
         raise NotYourResource
     return caller.user_id
 
 
+async def session_user_id(caller: Annotated[Principal, Depends(principal)]) -> str:
+    """
+    Who has logged in here; neither an API key nor another issuer's token will do.
+
+    A key that leaked cannot make itself another, nor take the account from its owner.
+    """
+    if caller.session_id is None:
+        audit.record(Event.ACCESS_REFUSED, caller.user_id)
+        raise SessionRequired
+    return caller.user_id
+
+
+Caller = Annotated[Principal, Depends(principal)]
 UserId = Annotated[str, Depends(user_id)]
 Owner = Annotated[str, Depends(owner)]
+SessionUserId = Annotated[str, Depends(session_user_id)]

@@ -5,21 +5,25 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from parley.core.security.tokens import LocalTokens
 from parley.services.accounts import AccountService
+from parley.services.authentication import Authentication
 from parley.services.chat import ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
+from parley.services.keys import KeyService
+from parley.services.sessions import SessionService
 from parley.services.turns import TurnService
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
     accounts: AccountService
+    authentication: Authentication
     chat: ChatService
     conversations: ConversationService
     health: HealthService
-    tokens: LocalTokens
+    keys: KeyService
+    sessions: SessionService
     turns: TurnService
 
 
@@ -44,6 +48,14 @@ async def health(request: Request) -> HealthService:
     return (await services(request)).health
 
 
+async def keys(request: Request) -> KeyService:
+    return (await services(request)).keys
+
+
+async def sessions(request: Request) -> SessionService:
+    return (await services(request)).sessions
+
+
 async def turns(request: Request) -> TurnService:
     return (await services(request)).turns
 
@@ -52,4 +64,6 @@ Accounts = Annotated[AccountService, Depends(accounts)]
 Chat = Annotated[ChatService, Depends(chat)]
 Conversations = Annotated[ConversationService, Depends(conversations)]
 HealthChecks = Annotated[HealthService, Depends(health)]
+Keys = Annotated[KeyService, Depends(keys)]
+Sessions = Annotated[SessionService, Depends(sessions)]
 Turns = Annotated[TurnService, Depends(turns)]

@@ -2,14 +2,17 @@
 
 from parley.models.base import Base, UtcDateTime, utc_now
 from parley.models.conversation import ConversationRow
+from parley.models.credential import ApiKeyRow, RefreshTokenRow
 from parley.models.message import MessageRow
 from parley.models.turn import TurnRow, WorkerRow
 from parley.models.user import UserRow
 
 __all__ = [
+    "ApiKeyRow",
     "Base",
     "ConversationRow",
     "MessageRow",
+    "RefreshTokenRow",
     "TurnRow",
     "UserRow",
     "UtcDateTime",

@@ -14,12 +14,13 @@ from parley.core.errors import (
     DatabaseUnavailable,
     InternalError,
     InvalidRequest,
+    IssuerUnavailable,
     Overloaded,
     Unauthenticated,
     UnsupportedEncoding,
 )
 
-TOKEN = (Unauthenticated,)
+TOKEN = (Unauthenticated, IssuerUnavailable)
 BODY = (BodyTooLarge, UnsupportedEncoding)
 STORE = (DatabaseUnavailable, Overloaded)
 """What every route may answer that wants a token, reads a body, or asks the store."""

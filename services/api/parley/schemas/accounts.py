@@ -2,11 +2,12 @@ import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
-from parley.schemas.base import STORABLE, Entity, RequestBody, storable
+from parley.schemas.base import STORABLE, Entity, RequestBody, absent, storable
 
 # An address is a name to log in by: no mail is sent to it, so `ann@intranet.local` is as good as
 # any, and what RFC 5321 bounds is all that is asked of it.
@@ -44,13 +45,33 @@ Password = Annotated[
 ]
 
 
+# No minimum here: a short password is wrong, not malformed.
+GivenPassword = Annotated[
+    SecretStr,
+    Field(max_length=128, examples=["correct horse battery staple"]),
+    AfterValidator(_text),
+]
+
+
 class EmailCredential(NamedTuple):
     """What somebody claims before it is known who they are; `address` is normalised."""
 
     address: str
 
 
-Credential = EmailCredential
+class RefreshCredential(NamedTuple):
+    """A refresh token, by its hash."""
+
+    hash: str
+
+
+class KeyCredential(NamedTuple):
+    """An API key, by its hash."""
+
+    hash: str
+
+
+Credential = EmailCredential | RefreshCredential | KeyCredential
 """What `Store.resolve` takes; its type names the table that is asked."""
 
 
@@ -60,7 +81,15 @@ class Account(Entity):
     id: str
     email: str
     password_hash: str = Field(repr=False)
+    disabled_at: datetime | None
     created_at: datetime
+
+
+class Rotation(NamedTuple):
+    """A refresh token was used: of which session, and whether it had been long before."""
+
+    session_id: UUID
+    is_reuse: bool
 
 
 class Registration(RequestBody):
@@ -70,10 +99,18 @@ class Registration(RequestBody):
 
 class Login(RequestBody):
     email: Email
-    # No minimum here: a short password is wrong, not malformed.
-    password: Annotated[
+    password: GivenPassword
+
+
+class PasswordChange(RequestBody):
+    current: GivenPassword
+    new: Password
+
+
+class RefreshToken(RequestBody):
+    refresh_token: Annotated[
         SecretStr,
-        Field(max_length=128, examples=["correct horse battery staple"]),
+        Field(max_length=256, examples=["parley_refresh_…"]),
         AfterValidator(_text),
     ]
 
@@ -88,13 +125,28 @@ class Me(Entity):
     """Who the token speaks for."""
 
     id: str = Field(examples=["01934a7e-6b1c-7d4e-9d38-6f1f6f1b8f3a"])
-    email: str = Field(examples=["ann@example.com"])
+    email: str | None = Field(
+        None,
+        exclude_if=absent,
+        description="Of a local account; left out for another issuer's user.",
+        examples=["ann@example.com"],
+    )
 
 
 class Session(Entity):
-    """An open session: send `access_token` as `Authorization: Bearer …` until it expires."""
+    """
+    An open session: send `access_token` as `Authorization: Bearer …` until it expires, then
+    `refresh_token` to `/auth/refresh` for the next two.
+    """
 
     user: User
     access_token: str = Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6749's word for it
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
+    refresh_token: str = Field(
+        description="Good once, and for a few seconds more.", examples=["parley_refresh_…"]
+    )
+
+
+class SignedOut(Entity):
+    signed_out: bool = True

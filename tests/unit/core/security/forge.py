@@ -26,6 +26,7 @@ def good_claims() -> dict[str, Any]:
         "iat": FromNow(0),
         "exp": FromNow(300),
         "jti": "0193497d-8a7d-7c0b-b4f6-d1f0a4a7ce55",
+        "sid": "0193497d-8a7d-7c0b-b4f6-d1f0a4a7ce56",
     }
 
 

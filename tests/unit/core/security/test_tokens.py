@@ -4,6 +4,7 @@ import json
 import time
 from base64 import urlsafe_b64decode
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,7 +31,8 @@ JWK = {
     "x": segment(PUBLIC_KEY.public_bytes(Encoding.Raw, PublicFormat.Raw)),
 }
 
-
+SESSION_ID = uuid4()
+BEFORE = "the secret of before, with more than 32 bytes"
 INFINITE, NOT_A_NUMBER = float("inf"), float("nan")
 
 HEADERS: list[tuple[int, dict[str, Any]]] = [
@@ -58,6 +60,7 @@ CLAIMS: list[tuple[int, str, Any]] = [
     *((12, "sub", sub) for sub in (7, True, 1.5, ["ann"], {"ann": 1}, "", "a" * 65, "a" * 10_240)),
     *((12, "sub", sub) for sub in ("an\0n", "ann/bob", "../ann", "ann\n", " ann", "ann.bob")),
     *((12, "sub", sub) for sub in ("änn", "\ud800")),
+    *((12, "sid", sid) for sid in (7, True, "", "x", [], {}, "\ud800")),
     (12, "jti", 7),
 ]
 KEYS = {
@@ -115,30 +118,33 @@ def decoded(part: str) -> dict[str, Any]:
 
 class TestIssue:
     def test_it_has_the_form_of_rfc_9068(self, tokens: LocalTokens):
-        header, claims, _ = tokens.issue("ann").split(".")
+        header, claims, _ = tokens.issue("ann", SESSION_ID).split(".")
 
         assert {"alg": "HS256", "typ": "at+jwt"} == decoded(header)
-        assert {"sub", "iss", "aud", "iat", "exp", "jti"} == set(decoded(claims))
+        assert {"sub", "iss", "aud", "iat", "exp", "jti", "sid"} == set(decoded(claims))
         assert ("parley", "parley") == (decoded(claims)["iss"], decoded(claims)["aud"])
 
     def test_it_lasts_as_long_as_told(self, tokens: LocalTokens):
-        claims = decoded(tokens.issue("ann").split(".")[1])
+        claims = decoded(tokens.issue("ann", SESSION_ID).split(".")[1])
 
         assert 300 == claims["exp"] - claims["iat"]
         assert abs(claims["iat"] - time.time()) < 5
 
     def test_no_two_are_the_same(self, tokens: LocalTokens):
-        assert tokens.issue("ann") != tokens.issue("ann")
+        assert tokens.issue("ann", SESSION_ID) != tokens.issue("ann", SESSION_ID)
 
 
 class TestVerify:
     @pytest.mark.parametrize("user_id", ["ann", "a", "A-b_9", "a" * 64, "-", "_"])
     def test_what_was_issued_is_believed(self, user_id: str, tokens: LocalTokens):
-        assert Principal(user_id) == tokens.verify(tokens.issue(user_id))
+        verified = tokens.verify(tokens.issue(user_id, SESSION_ID))
+
+        assert Principal(user_id, SESSION_ID) == verified.principal
+        assert abs(verified.expires_at - time.time() - 300) < 5
 
     def test_a_forged_one_is_good_but_for_what_a_row_changes(self, tokens: LocalTokens):
         """Else the rows below would be refused for another reason."""
-        assert Principal("ann") == tokens.verify(forged())
+        assert Principal("ann", UUID(good_claims()["sid"])) == tokens.verify(forged()).principal
 
     @pytest.mark.parametrize("claim", ["iat", "nbf"])
     def test_a_clock_may_lag_by_a_minute(self, claim: str, tokens: LocalTokens):
@@ -159,6 +165,26 @@ def refuses(tokens: LocalTokens, token: str) -> None:
 
 def shortened(value: object) -> str:
     return repr(value)[:40]
+
+
+class TestSecretOfBefore:
+    def test_what_it_signed_is_believed_still(self):
+        before = LocalTokens(BEFORE, lifetime_seconds=300)
+        after = LocalTokens(SECRET, BEFORE, lifetime_seconds=300)
+
+        assert "ann" == after.verify(before.issue("ann", SESSION_ID)).principal.user_id
+
+    def test_it_signs_nothing_any_more(self):
+        before = LocalTokens(BEFORE, lifetime_seconds=300)
+        after = LocalTokens(SECRET, BEFORE, lifetime_seconds=300)
+
+        refuses(before, after.issue("ann", SESSION_ID))
+
+    def test_an_expired_one_is_no_better_for_it(self):
+        after = LocalTokens(BEFORE, SECRET, lifetime_seconds=300)
+
+        assert after.verify(forged())
+        refuses(after, forged(exp=FromNow(-1)))
 
 
 class TestRefused:

@@ -17,12 +17,14 @@ class Cursors:
     The tag covers whose list it is too: a cursor is worth nothing to another user, nor elsewhere.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, *keys: bytes) -> None:
+        """The first key seals; those behind it, of before, still open."""
+        self._keys = keys
 
     def seal(self, owner: str, listing: str, place: list[Any]) -> str:
         body = json.dumps(place, separators=(",", ":")).encode()
-        return urlsafe_b64encode(self._tag(owner, listing, body) + body).rstrip(b"=").decode()
+        tag = _tag(self._keys[0], owner, listing, body)
+        return urlsafe_b64encode(tag + body).rstrip(b"=").decode()
 
     def open(self, owner: str, listing: str, cursor: str) -> list[Any]:
         """
@@ -34,12 +36,13 @@ class Cursors:
         except ValueError as error:
             raise InvalidCursor from error
         tag, body = sealed[:_TAG_BYTES], sealed[_TAG_BYTES:]
-        if not hmac.compare_digest(tag, self._tag(owner, listing, body)):
+        if not any(hmac.compare_digest(tag, _tag(k, owner, listing, body)) for k in self._keys):
             raise InvalidCursor
         place: list[Any] = json.loads(body)
         return place
 
-    def _tag(self, owner: str, listing: str, body: bytes) -> bytes:
-        # Neither an id nor a listing's name has a line end.
-        covered = f"{owner}\n{listing}\n".encode() + body
-        return hmac.digest(self._key, covered, "sha256")[:_TAG_BYTES]
+
+def _tag(key: bytes, owner: str, listing: str, body: bytes) -> bytes:
+    # Neither an id nor a listing's name has a line end.
+    covered = f"{owner}\n{listing}\n".encode() + body
+    return hmac.digest(key, covered, "sha256")[:_TAG_BYTES]

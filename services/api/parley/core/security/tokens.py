@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -25,6 +26,7 @@ class Principal:
 
     user_id: str
     session_id: UUID | None = None
+    is_key: bool = False
 
 
 class Verified(NamedTuple):
@@ -51,14 +53,15 @@ class LocalTokens:
     """
     Parley's own access tokens: HS256 over AUTH_SECRET's UTF-8 bytes, in the form of RFC 9068.
 
-    A token is believed for as long as it lasts; nothing is looked up.
+    The first secret signs; those behind it, of before, still verify. Whether the session is still
+    open is not in a token, and not for this class to ask.
     """
 
-    def __init__(self, secret: str, *, lifetime_seconds: int) -> None:
-        self._secret = secret.encode()
+    def __init__(self, *secrets: str, lifetime_seconds: int) -> None:
+        self._secrets = [secret.encode() for secret in secrets]
         self.lifetime_seconds = lifetime_seconds
 
-    def issue(self, user_id: str) -> str:
+    def issue(self, user_id: str, session_id: UUID) -> str:
         now = int(time.time())
         claims = {
             "sub": user_id,
@@ -67,39 +70,53 @@ class LocalTokens:
             "iat": now,
             "exp": now + self.lifetime_seconds,
             "jti": str(new_id()),
+            "sid": str(session_id),
         }
-        return jwt.encode(claims, self._secret, ALGORITHM, headers={"typ": TYPE})
+        return jwt.encode(claims, self._secrets[0], ALGORITHM, headers={"typ": TYPE})
 
-    def verify(self, token: str) -> Principal:
+    def verify(self, token: str) -> Verified:
         """
         Raises:
-            Unauthenticated: malformed, of another type, issuer or audience, not signed by this
-                secret, expired, or from the future by more than a minute.
+            Unauthenticated: malformed, of another type, issuer or audience, not signed by one of
+                the secrets, expired, or from the future by more than a minute.
         """
         try:
-            decoded = jwt.decode_complete(
-                token,
-                self._secret,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                leeway=LEEWAY_SECONDS,
-                options={
-                    "require": ["sub", "iss", "aud", "iat", "exp", "jti"],
-                    "strict_aud": True,
-                },
-            )
-            return _principal(decoded["header"], decoded["payload"])
+            decoded = self._decode(token)
+            return _verified(decoded["header"], decoded["payload"])
         except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
             msg = "The access token is not valid, or no longer. Log in for a new one."
             raise Unauthenticated(msg) from error
 
+    def _decode(self, token: str) -> dict[str, Any]:
+        *others, last = self._secrets
+        for secret in others:
+            with suppress(jwt.InvalidSignatureError):
+                return _decode(token, secret)
+        return _decode(token, last)
 
-def _principal(header: dict[str, Any], claims: dict[str, Any]) -> Principal:
+
+def _decode(token: str, secret: bytes) -> dict[str, Any]:
+    return jwt.decode_complete(
+        token,
+        secret,
+        algorithms=[ALGORITHM],
+        audience=AUDIENCE,
+        issuer=ISSUER,
+        leeway=LEEWAY_SECONDS,
+        options={
+            "require": ["sub", "iss", "aud", "iat", "exp", "jti", "sid"],
+            "strict_aud": True,
+        },
+    )
+
+
+def _verified(header: dict[str, Any], claims: dict[str, Any]) -> Verified:
     user_id, expires_at, now = claims["sub"], claims["exp"], time.time()
     if header.get("typ") != TYPE or not _USER_ID.fullmatch(user_id):
         raise jwt.InvalidTokenError
     # The leeway is for clocks that differ, not for a token that has run out, or never does.
     if type(expires_at) not in (int, float) or not now < expires_at < YEAR_10000:
         raise jwt.ExpiredSignatureError
-    return Principal(user_id)
+    if not isinstance(claims["sid"], str):
+        raise jwt.InvalidTokenError
+    return Verified(Principal(user_id, UUID(claims["sid"])), expires_at)

@@ -1,11 +1,17 @@
 from datetime import UTC, datetime
 
-from parley.crud.memory.tables import Tables
+from parley.crud.memory.tables import Tables, owned
 from parley.schemas.accounts import Account
+
+
+def is_enabled(tables: Tables, user_id: str) -> bool:
+    account = tables.accounts.get(f"{user_id}/{user_id}")
+    return account is not None and account.disabled_at is None
 
 
 class MemoryAccounts:
     def __init__(self, tables: Tables, user_id: str) -> None:
+        self._tables = tables
         self._accounts = tables.accounts
         self._user_id = user_id
         self._key = f"{user_id}/{user_id}"
@@ -17,9 +23,31 @@ class MemoryAccounts:
             id=self._user_id,
             email=email,
             password_hash=password_hash,
+            disabled_at=None,
             created_at=datetime.now(UTC),
         )
         return self._accounts[self._key]
 
     async def get(self) -> Account | None:
         return self._accounts.get(self._key)
+
+    async def lock(self) -> Account | None:
+        # One user's transactions run one after the other.
+        return await self.get()
+
+    async def set_password(self, password_hash: str) -> None:
+        self._change(password_hash=password_hash)
+
+    async def set_disabled(self, *, is_disabled: bool) -> None:
+        account = await self.get()
+        since = (account and account.disabled_at) or datetime.now(UTC)
+        self._change(disabled_at=since if is_disabled else None)
+
+    async def delete(self) -> None:
+        for table in self._tables.of_users():
+            for key in owned(table, self._user_id):
+                del table[key]
+
+    def _change(self, **fields: object) -> None:
+        if account := self._accounts.get(self._key):
+            self._accounts[self._key] = account.model_copy(update=fields)

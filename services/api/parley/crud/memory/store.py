@@ -7,31 +7,50 @@ run one after the other.
 
 from asyncio import Lock
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from parley.crud.memory.accounts import MemoryAccounts
 from parley.crud.memory.conversations import MemoryConversations
+from parley.crud.memory.keys import MemoryKeys, has_not_expired
 from parley.crud.memory.messages import MemoryMessages
-from parley.crud.memory.tables import StoredMessage, StoredTurn, Tables, owned
+from parley.crud.memory.sessions import MemorySessions
+from parley.crud.memory.tables import (
+    StoredKey,
+    StoredMessage,
+    StoredRefreshToken,
+    StoredTurn,
+    Tables,
+    owned,
+)
 from parley.crud.memory.turns import MemoryTurns
 from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS, SCHEMA_REVISION
-from parley.schemas.accounts import Account, Credential
+from parley.schemas.accounts import (
+    Account,
+    Credential,
+    EmailCredential,
+    KeyCredential,
+    RefreshCredential,
+)
 from parley.schemas.conversations import Conversation
 from parley.schemas.files import FileMetadata
 from parley.schemas.health import Pool
 
 account_store: dict[str, Account] = {}
+api_key_store: dict[str, StoredKey] = {}
 conversation_store: dict[str, Conversation] = {}
 file_store: dict[str, FileMetadata] = {}
 message_store: dict[str, StoredMessage] = {}
+refresh_token_store: dict[str, StoredRefreshToken] = {}
 turn_store: dict[str, StoredTurn] = {}
 worker_store: dict[UUID, datetime] = {}
 
 _TABLES = Tables(
     accounts=account_store,
+    refresh_tokens=refresh_token_store,
+    api_keys=api_key_store,
     conversations=conversation_store,
     turns=turn_store,
     messages=message_store,
@@ -52,6 +71,8 @@ class MemoryTransaction:
         self.turns = MemoryTurns(tables, user_id)
         self.messages = MemoryMessages(tables, user_id)
         self.accounts = MemoryAccounts(tables, user_id)
+        self.sessions = MemorySessions(tables, user_id)
+        self.keys = MemoryKeys(tables, user_id)
 
 
 class MemoryStore:
@@ -74,10 +95,7 @@ class MemoryStore:
                 raise
 
     async def resolve(self, credential: Credential) -> str | None:
-        for account in account_store.values():
-            if account.email == credential.address:
-                return account.id
-        return None
+        return next((key.partition("/")[0] for key in _named_by(credential)), None)
 
     async def ping(self) -> None:
         pass
@@ -102,3 +120,22 @@ class MemoryStore:
 
     async def close(self) -> None:
         pass
+
+
+def _named_by(credential: Credential) -> Iterator[str]:
+    """Keys of what the credential names."""
+    match credential:
+        case EmailCredential(address):
+            yield from (k for k, account in account_store.items() if account.email == address)
+        case RefreshCredential(digest):
+            yield from (
+                k
+                for k, token in refresh_token_store.items()
+                if k.endswith(f"/{digest}") and token.expires_at > datetime.now(UTC)
+            )
+        case KeyCredential(digest):
+            yield from (
+                k
+                for k, stored in api_key_store.items()
+                if stored.hash == digest and has_not_expired(stored.key)
+            )

@@ -6,6 +6,7 @@ from uuid import UUID
 from parley.schemas.accounts import Account
 from parley.schemas.conversations import Conversation, Message
 from parley.schemas.files import FileMetadata
+from parley.schemas.keys import ApiKey
 from parley.schemas.turns import Turn
 
 Value = TypeVar("Value")
@@ -22,11 +23,26 @@ class StoredMessage(NamedTuple):
     turn_id: UUID
 
 
+class StoredRefreshToken(NamedTuple):
+    """Keyed by its hash."""
+
+    family: UUID
+    expires_at: datetime
+    used_at: datetime | None
+
+
+class StoredKey(NamedTuple):
+    key: ApiKey
+    hash: str
+
+
 @dataclass(frozen=True)
 class Tables:
     """Every dict of the store; all but `workers` are keyed `f"{user_id}/{id}"`."""
 
     accounts: dict[str, Account]
+    refresh_tokens: dict[str, StoredRefreshToken]
+    api_keys: dict[str, StoredKey]
     conversations: dict[str, Conversation]
     turns: dict[str, StoredTurn]
     messages: dict[str, StoredMessage]
@@ -34,7 +50,7 @@ class Tables:
     workers: dict[UUID, datetime]
 
     def of_users(self) -> list[dict[str, Any]]:
-        return [self.accounts, self.conversations, self.turns, self.messages, self.files]
+        return [table for name, table in vars(self).items() if name != "workers"]
 
 
 def owned(table: dict[str, Value], user_id: str) -> dict[str, Value]:

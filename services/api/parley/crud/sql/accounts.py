@@ -1,14 +1,14 @@
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.crud.sql.dialect import insert_into
-from parley.models import UserRow, utc_now
-from parley.schemas.accounts import Account, Credential
+from parley.models import Base, UserRow, utc_now
+from parley.schemas.accounts import Account
 
 
-async def account_of(session: AsyncSession, credential: Credential) -> str | None:
-    """Whose it is; the one query that is asked before it is known who asks."""
-    return await session.scalar(select(UserRow.id).where(UserRow.email == credential.address))
+def is_enabled(user_id: str) -> ColumnElement[bool]:
+    """Whether it is a local account, and may be used."""
+    return exists().where(UserRow.id == user_id, UserRow.disabled_at.is_(None))
 
 
 class SqlAccounts:
@@ -31,5 +31,30 @@ class SqlAccounts:
         return None if row is None else Account.model_validate(row)
 
     async def get(self) -> Account | None:
-        row = await self._session.get(UserRow, self._user_id)
+        row = await self._session.scalar(select(UserRow).where(UserRow.id == self._user_id))
         return None if row is None else Account.model_validate(row)
+
+    async def lock(self) -> Account | None:
+        # SQLite has no such words, and no need of them: there is one who writes.
+        query = select(UserRow).where(UserRow.id == self._user_id).with_for_update()
+        row = await self._session.scalar(query)
+        return None if row is None else Account.model_validate(row)
+
+    async def set_password(self, password_hash: str) -> None:
+        await self._session.execute(
+            update(UserRow).where(UserRow.id == self._user_id).values(password_hash=password_hash)
+        )
+
+    async def set_disabled(self, *, is_disabled: bool) -> None:
+        # The moment of the first time stays.
+        disabled_at = func.coalesce(UserRow.disabled_at, utc_now()) if is_disabled else None
+        await self._session.execute(
+            update(UserRow).where(UserRow.id == self._user_id).values(disabled_at=disabled_at)
+        )
+
+    async def delete(self) -> None:
+        # Every table there is, so that none is forgotten when there are more.
+        for table in reversed(Base.metadata.sorted_tables):
+            if "user_id" in table.columns:
+                await self._session.execute(delete(table).where(table.c.user_id == self._user_id))
+        await self._session.execute(delete(UserRow).where(UserRow.id == self._user_id))

@@ -13,10 +13,13 @@ from parley.core.database import for_reading
 from parley.core.errors import Overloaded
 from parley.core.resilience import Breaker, as_app_error
 from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
-from parley.crud.sql.accounts import SqlAccounts, account_of
+from parley.crud.sql.accounts import SqlAccounts
 from parley.crud.sql.conversations import SqlConversations
 from parley.crud.sql.dialect import insert_into
+from parley.crud.sql.keys import SqlKeys
+from parley.crud.sql.lookup import owner_of
 from parley.crud.sql.messages import SqlMessages
+from parley.crud.sql.sessions import SqlSessions
 from parley.crud.sql.turns import SqlTurns
 from parley.models import WorkerRow, utc_now
 from parley.schemas.accounts import Credential
@@ -33,6 +36,8 @@ class SqlTransaction:
         self.turns = SqlTurns(session, user_id)
         self.messages = SqlMessages(session, user_id)
         self.accounts = SqlAccounts(session, user_id)
+        self.sessions = SqlSessions(session, user_id)
+        self.keys = SqlKeys(session, user_id)
 
 
 class SqlStore:
@@ -57,8 +62,8 @@ class SqlStore:
 
     async def resolve(self, credential: Credential) -> str | None:
         async with self._session(read_only=True) as session:
-            await self._identify(session, "app.lookup", credential.address)
-            return await account_of(session, credential)
+            await self._identify(session, "app.lookup", credential[0])
+            return cast("str | None", await session.scalar(owner_of(credential)))
 
     async def ping(self) -> None:
         async with self._session(read_only=True) as session:

@@ -1,0 +1,69 @@
+"""API keys: for programs that act for a local account."""
+
+from uuid import UUID
+
+from parley.core import audit
+from parley.core.audit import Event
+from parley.core.errors import AccountGone, TooManyKeys
+from parley.core.ids import new_id
+from parley.core.security.cursors import Cursors
+from parley.core.security.opaque import digest, new_key, shown_part
+from parley.crud.ports import Store
+from parley.schemas.keys import ApiKey, CreatedKey, KeyDraft, NewKey
+from parley.schemas.paging import Page
+
+KEYS_MAX = 100
+_KEYS = "keys"
+
+
+class KeyService:
+    def __init__(self, store: Store, cursors: Cursors) -> None:
+        self._store = store
+        self._cursors = cursors
+
+    async def create(self, user_id: str, draft: KeyDraft) -> CreatedKey:
+        """
+        Raises:
+            TooManyKeys: there are a hundred already.
+            AccountGone: there is no local account.
+        """
+        key = new_key()
+        kept = NewKey(new_id(), digest(key), shown_part(key), draft.name, draft.expires_at)
+        async with self._store.begin(user_id) as tx:
+            if await tx.accounts.lock() is None:
+                raise AccountGone
+            if await tx.keys.count() >= KEYS_MAX:
+                raise TooManyKeys
+            created = await tx.keys.create(kept)
+        audit.record(Event.KEY_CREATED, user_id, key_id=created.id)
+        return CreatedKey(**dict(created), key=key)
+
+    async def newest(self, user_id: str, limit: int, cursor: str | None) -> Page[ApiKey]:
+        """
+        Newest first.
+
+        Raises:
+            InvalidCursor: it was not given to this user for this list.
+        """
+        after = None
+        if cursor is not None:
+            (last_id,) = self._cursors.open(user_id, _KEYS, cursor)
+            after = UUID(last_id)
+        async with self._store.begin(user_id, read_only=True) as tx:
+            found = await tx.keys.newest(limit + 1, after)
+        items = [*found[:limit]]
+        if len(found) <= limit:
+            return Page(items=items, next_cursor=None)
+        place = [str(items[-1].id)]
+        return Page(items=items, next_cursor=self._cursors.seal(user_id, _KEYS, place))
+
+    async def delete(self, user_id: str, key_id: UUID) -> None:
+        """
+        It is refused from now on.
+
+        Raises:
+            KeyNotFound: it is another user's, or nobody's.
+        """
+        async with self._store.begin(user_id) as tx:
+            await tx.keys.delete(key_id)
+        audit.record(Event.KEY_DELETED, user_id, key_id=key_id)
