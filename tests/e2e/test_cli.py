@@ -12,7 +12,7 @@ import pytest
 
 from parley.crud.ports import SCHEMA_REVISION
 from tests.databases import DatabaseUrls
-from tests.processes import PASSWORD, Server
+from tests.processes import PASSWORD, Server, account, until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,6 +57,75 @@ class TestUserCreate:
             line.partition(":")[0] for line in refused.stderr.splitlines()
         ]
         assert "short" not in refused.stderr.partition("password")[2]
+
+
+class TestUser:
+    """Beside a server that goes on: it sees what was done as soon as it asks the store."""
+
+    def test_a_disabled_account_cannot_be_used_until_it_is_enabled(
+        self, run: Run, server: Server, sqlite_url: str
+    ):
+        def log_in() -> int:
+            credentials = {"email": "ann@example.com", "password": PASSWORD}
+            return httpx.post(f"{server.url}/api/v1/auth/login", json=credentials).status_code
+
+        with account(server.url) as ann:
+            disabled = run("user", "disable", "ANN@example.com", DATABASE_URL=sqlite_url)
+            assert 0 == disabled.returncode, disabled.stderr
+            assert '"account-disabled"' in disabled.stderr
+            assert 401 == log_in()
+            until(lambda: ann.get("/conversations").status_code == 401)
+
+        run("user", "enable", "ann@example.com", DATABASE_URL=sqlite_url)
+        assert 200 == log_in()
+
+    def test_a_new_password_replaces_the_old_one(self, run: Run, server: Server, sqlite_url: str):
+        new = "another horse, another staple"
+        with account(server.url):
+            reset = run("user", "reset-password", "ann@example.com", "--password-stdin", "--json",
+                        typed=f"{new}\n", DATABASE_URL=sqlite_url)  # fmt: skip
+
+        assert 0 == reset.returncode, reset.stderr
+        assert True is json.loads(reset.stdout)["password_reset"]
+        answers = [
+            httpx.post(
+                f"{server.url}/api/v1/auth/login",
+                json={"email": "ann@example.com", "password": password},
+            ).status_code
+            for password in (PASSWORD, new)
+        ]
+        assert [401, 200] == answers
+        assert new not in reset.stderr
+
+    def test_deleting_asks_first(self, run: Run, sqlite_url: str):
+        create = ("user", "create", "ann@example.com", "--password-stdin")
+        run(*create, typed=f"{PASSWORD}\n", DATABASE_URL=sqlite_url)
+        delete = ("user", "delete", "ann@example.com")
+
+        answers = [run(*delete, typed=typed, DATABASE_URL=sqlite_url) for typed in ("n\n", "y\n")]
+
+        assert [1, 0] == [answer.returncode for answer in answers]
+        again = run(*delete, "--yes", DATABASE_URL=sqlite_url)
+        assert (1, "") == (again.returncode, again.stdout)
+        assert "No account has the address ann@example.com." in again.stderr
+
+
+class TestKeyCreate:
+    def test_the_key_speaks_for_the_account(self, run: Run, server: Server, sqlite_url: str):
+        with account(server.url) as ann:
+            create = ("key", "create", "ann@example.com", "--name", "import")
+            made = run(*create, DATABASE_URL=sqlite_url)
+            key = made.stdout.strip()
+            me = httpx.get(
+                f"{server.url}/api/v1/auth/me", headers={"Authorization": f"Bearer {key}"}
+            )
+            assert ann.get("/auth/me").json() == me.json()
+            assert key not in made.stderr
+            (listed,) = ann.get("/auth/keys").json()["items"]
+        assert ("import", None) == (listed["name"], listed["expires_at"])
+
+        lasting = run(*create, "--expires-in-days", "3", "--json", DATABASE_URL=sqlite_url)
+        assert json.loads(lasting.stdout)["expires_at"]
 
 
 class TestDoctor:

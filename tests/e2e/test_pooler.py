@@ -18,6 +18,7 @@ from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import EmailCredential
 from tests.conftest import SECRET, TIMEOUT_SECONDS
 from tests.databases import DatabaseUrls
+from tests.factories import make_account
 from tests.poolers import pgbouncer
 from tests.processes import Server
 from tests.proxy import proxied
@@ -154,7 +155,7 @@ class TestTwoProcesses:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         async with store.begin(alice) as tx:
             await tx.accounts.create(EMAIL, "hash")
-        user_ids = [str(new_id()) for _ in range(USERS)]
+        user_ids = [await make_account(store, str(new_id())) for _ in range(USERS)]
         variables = {
             "AUTH_SECRET": SECRET,
             "DATABASE_URL": pooled_url,

@@ -1,7 +1,7 @@
 """From what a request shows to the user that it speaks for."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -38,6 +38,7 @@ class Authentication:
         *,
         local: LocalTokens | None,
         issuers: Mapping[str, TokenVerifier],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._live = live
@@ -46,7 +47,7 @@ class Authentication:
         self._verified: TLRUCache[bytes, Verified] = TLRUCache(
             REMEMBERED_MAX,
             ttu=lambda _, verified, now: min(verified.expires_at, now + REMEMBERED_SECONDS),
-            timer=time.time,
+            timer=clock,
         )
 
     async def of_bearer(self, token: str) -> Principal:

@@ -1,5 +1,7 @@
 """Whether a local session still counts: its token alone does not say."""
 
+from collections.abc import Callable
+from time import monotonic
 from uuid import UUID
 
 from cachetools import TTLCache
@@ -17,9 +19,11 @@ class LiveSessions:
     What this process ends is over here at once; what another ends, once the yes has run out.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], float] = monotonic) -> None:
         self._store = store
-        self._live: TTLCache[tuple[str, UUID], None] = TTLCache(REMEMBERED_MAX, RECHECK_SECONDS)
+        self._live: TTLCache[tuple[str, UUID], None] = TTLCache(
+            REMEMBERED_MAX, RECHECK_SECONDS, clock
+        )
         self._endings = 0
 
     async def has(self, user_id: str, session_id: UUID) -> bool:
