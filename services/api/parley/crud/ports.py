@@ -280,3 +280,19 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class BetterAuthSessions(Protocol):
+    """Better Auth's table of sessions, which is its own: nothing here writes to it."""
+
+    async def user_of(self, token: str) -> str | None:
+        """
+        Whose session it is; None when there is none, or it has ended by the database's clock.
+
+        Raises:
+            DatabaseUnavailable: no answer in time, or there is no such table to read.
+            Overloaded: the database is there, and has no room for this now.
+        """
+        ...
+
+    async def close(self) -> None: ...

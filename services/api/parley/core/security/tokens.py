@@ -17,7 +17,7 @@ TYPE = "at+jwt"
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 60
 YEAR_10000 = 253_402_300_800
-_USER_ID = re.compile("[A-Za-z0-9_-]{1,64}")
+USER_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,24 @@ def _decode(token: str, secret: bytes) -> dict[str, Any]:
 
 
 def _verified(header: dict[str, Any], claims: dict[str, Any]) -> Verified:
-    user_id, expires_at, now = claims["sub"], claims["exp"], time.time()
-    if header.get("typ") != TYPE or not _USER_ID.fullmatch(user_id):
+    user_id = claims["sub"]
+    if header.get("typ") != TYPE or not USER_ID.fullmatch(user_id):
         raise jwt.InvalidTokenError
-    # The leeway is for clocks that differ, not for a token that has run out, or never does.
-    if type(expires_at) not in (int, float) or not now < expires_at < YEAR_10000:
-        raise jwt.ExpiredSignatureError
     if not isinstance(claims["sid"], str):
         raise jwt.InvalidTokenError
-    return Verified(Principal(user_id, UUID(claims["sid"])), expires_at)
+    return Verified(Principal(user_id, UUID(claims["sid"])), expiry(claims))
+
+
+def expiry(claims: dict[str, Any]) -> float:
+    """
+    When a token ends, in seconds since 1970.
+
+    The leeway is for clocks that differ, not for a token that has run out, or never does.
+
+    Raises:
+        ExpiredSignatureError: it has run out, or `exp` is no moment.
+    """
+    expires_at = claims["exp"]
+    if type(expires_at) not in (int, float) or not time.time() < expires_at < YEAR_10000:
+        raise jwt.ExpiredSignatureError
+    return float(expires_at)
