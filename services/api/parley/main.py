@@ -1,7 +1,7 @@
 """The composition root: the one module that knows every floor."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,18 +11,24 @@ from fastapi import FastAPI
 from parley import __version__, middleware, problems
 from parley.core.database import create_engine
 from parley.core.logging import configure_logging, frames_of
+from parley.core.security.better_auth import SignedSessions
+from parley.core.security.configured import issuers_of
 from parley.core.security.cursors import Cursors
 from parley.core.security.passwords import Passwords
 from parley.core.security.secret import derive_key, embedded_secret
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import InvalidSettings, Settings, load_settings
-from parley.crud.ports import Store
+from parley.crud.ports import BetterAuthSessions, Store
+from parley.crud.sql.better_auth import SqlBetterAuthSessions
+from parley.crud.sql.database import SqlDatabase
 from parley.crud.sql.store import SqlStore
+from parley.dependencies.cookies import CookieRules
 from parley.dependencies.services import Services
 from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
+from parley.services.better_auth import BetterAuth
 from parley.services.chat import ChatLimits, ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
@@ -69,6 +75,22 @@ def open_store(settings: Settings) -> SqlStore:
     return SqlStore(engine, timeout_seconds=settings.database_timeout_seconds)
 
 
+def open_sessions(settings: Settings, store: Store | None = None) -> BetterAuthSessions:
+    """Better Auth's, over the store's own connections where they are in its database."""
+    url = settings.better_auth_database_url
+    if url is None and isinstance(store, SqlStore):
+        return SqlBetterAuthSessions(store.database, settings.better_auth_session_table)
+    engine = create_engine(
+        (url or settings.database_url).get_secret_value(),
+        pool_size=settings.database_pool_size,
+        # Good behind a pooler and without one; which it is, nobody has to say.
+        pooler="transaction",
+        timeout_seconds=settings.database_timeout_seconds,
+    )
+    database = SqlDatabase(engine, timeout_seconds=settings.database_timeout_seconds)
+    return SqlBetterAuthSessions(database, settings.better_auth_session_table)
+
+
 def create_app(
     settings: Settings, *, store: Store | None = None, responder: Responder | None = None
 ) -> FastAPI:
@@ -83,6 +105,8 @@ def create_app(
     store = store or open_store(settings)
     runner = TurnRunner(store)
     worker = Worker(store)
+    closing = AsyncExitStack()
+    closing.push_async_callback(store.close)
     app = FastAPI(
         title=TITLE,
         version=__version__,
@@ -91,12 +115,14 @@ def create_app(
         docs_url=None,
         redirect_slashes=False,
         redoc_url=None,
-        lifespan=_lifespan(settings, store, runner, worker),
+        lifespan=_lifespan(settings, runner, worker, closing),
         # The name of an operation is a function's in a generated client.
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runner = runner
-    app.state.services = _services(settings, store, responder or EchoResponder(), runner, worker)
+    app.state.services = _services(
+        settings, store, responder or EchoResponder(), runner, worker, closing=closing
+    )
     _include_routers(app, has_local_accounts="local" in settings.auth_mode)
     problems.install(app)
     metrics.install(app)
@@ -112,7 +138,7 @@ def create_app(
 
 
 def _lifespan(
-    settings: Settings, store: Store, runner: TurnRunner, worker: Worker
+    settings: Settings, runner: TurnRunner, worker: Worker, closing: AsyncExitStack
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -124,7 +150,7 @@ def _lifespan(
             yield
             await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
             await worker.stop()
-            await store.close()
+            await closing.aclose()
         except Exception as bug:  # noqa: BLE001 - told on, without what it quotes
             log.error("lifespan-crashed", **frames_of(bug))
             # The server logs what it gets, with all that it quotes.
@@ -135,7 +161,13 @@ def _lifespan(
 
 
 def _services(
-    settings: Settings, store: Store, responder: Responder, runner: TurnRunner, worker: Worker
+    settings: Settings,
+    store: Store,
+    responder: Responder,
+    runner: TurnRunner,
+    worker: Worker,
+    *,
+    closing: AsyncExitStack,
 ) -> Services:
     secrets = _secrets(settings)
     cursors = Cursors(*(derive_key(secret, "cursors") for secret in secrets))
@@ -164,14 +196,36 @@ def _services(
             registration_is_open=settings.auth_registration == "open",
         ),
         authentication=Authentication(
-            store, live, local=tokens if "local" in settings.auth_mode else None, issuers={}
+            store,
+            live,
+            local=tokens if "local" in settings.auth_mode else None,
+            issuers=issuers_of(settings, closing),
+            better_auth=_better_auth(settings, store, closing),
         ),
         chat=ChatService(store, responder, runner, worker, limits),
         conversations=ConversationService(store, cursors),
+        cookies=_cookies(settings),
         health=HealthService(store, runner, version=__version__),
         keys=KeyService(store, cursors),
         sessions=sessions,
         turns=TurnService(store),
+    )
+
+
+def _better_auth(settings: Settings, store: Store, closing: AsyncExitStack) -> BetterAuth | None:
+    if "better-auth" not in settings.auth_mode or settings.better_auth_secret is None:
+        return None
+    sessions = open_sessions(settings, store)
+    closing.push_async_callback(sessions.close)
+    return BetterAuth(sessions, SignedSessions(settings.better_auth_secret.get_secret_value()))
+
+
+def _cookies(settings: Settings) -> CookieRules | None:
+    origin = settings.better_auth_origin
+    if "better-auth" not in settings.auth_mode or origin is None:
+        return None
+    return CookieRules(
+        origins=frozenset({*settings.cors_origins, origin}), is_secure=origin.startswith("https:")
     )
 
 

@@ -5,10 +5,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from parley.core.database import engine_url
 from parley.core.errors import Unavailable
+from parley.core.security.configured import keys_urls_of
+from parley.core.security.jwks import Jwks
+from parley.core.security.keys import KeysUnreadable
 from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.redis.connection import ping
-from parley.main import open_store
+from parley.main import open_sessions, open_store
 from parley.services.health import is_served_by
 
 
@@ -29,6 +32,7 @@ async def examine() -> list[Finding]:
         Finding("settings", ok=True, detail=settings.environment),
         *await _database(settings),
         await _redis(settings),
+        *await _issuers(settings),
         Finding("model", ok=True, detail="echo, which needs no model"),
     ]
 
@@ -60,6 +64,42 @@ async def _schema(store: Store) -> Finding:
         old = f"{revision}, but this release needs {SCHEMA_REVISION}: run `parley migrate`"
         return Finding("schema", ok=False, detail=old)
     return Finding("schema", ok=True, detail=revision)
+
+
+async def _issuers(settings: Settings) -> list[Finding]:
+    findings = [await _keys(mode, url) for mode, url in keys_urls_of(settings).items()]
+    if "better-auth" in settings.auth_mode:
+        findings.append(await _sessions(settings))
+    return findings
+
+
+async def _keys(mode: str, url: str) -> Finding:
+    name, jwks = f"{mode} keys", Jwks(url)
+    try:
+        count = len(await jwks.fetch())
+    except KeysUnreadable as problem:
+        return Finding(name, ok=False, detail=f"{url} cannot be used: {problem}")
+    finally:
+        await jwks.close()
+    if not count:
+        # Better Auth makes its first when it first signs.
+        return Finding(name, ok=True, detail=f"{url} has none yet that can be used")
+    return Finding(name, ok=True, detail=f"{url} has {count}")
+
+
+async def _sessions(settings: Settings) -> Finding:
+    name, table = "better-auth sessions", settings.better_auth_session_table
+    sessions = open_sessions(settings)
+    try:
+        await sessions.user_of("")
+    except Unavailable:
+        reach = (
+            f"the table {table} cannot be read: may this role SELECT token, expiresAt and userId?"
+        )
+        return Finding(name, ok=False, detail=reach)
+    finally:
+        await sessions.close()
+    return Finding(name, ok=True, detail=f"the table {table} can be read")
 
 
 async def _redis(settings: Settings) -> Finding:

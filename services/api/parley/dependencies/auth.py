@@ -7,9 +7,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from parley.core import audit
 from parley.core.audit import Event
-from parley.core.errors import NotYourResource, SessionRequired, Unauthenticated
+from parley.core.errors import NotYourResource, OriginRefused, SessionRequired, Unauthenticated
 from parley.core.security.tokens import Principal
 from parley.dependencies.services import services
+from parley.services.authentication import Authentication
 
 OWN = "me"
 
@@ -23,17 +24,33 @@ async def principal(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
-    # With two of them it would be chance which one counts here and which one in a proxy.
-    if credentials is None or len(request.headers.getlist("Authorization")) > 1:
-        msg = "Send one header `Authorization: Bearer <access token>`."
-        raise Unauthenticated(msg)
+    wired = await services(request)
     try:
-        caller = await (await services(request)).authentication.of_bearer(credentials.credentials)
+        cookie = wired.cookies.session_of(request) if wired.cookies else None
+        caller = await _caller(request, wired.authentication, credentials, cookie)
+    except OriginRefused:
+        audit.record(Event.ACCESS_REFUSED, None)
+        raise
     except Unauthenticated:
         audit.record(Event.TOKEN_REFUSED, None)
         raise
     request.state.user_id = caller.user_id
     return caller
+
+
+async def _caller(
+    request: Request,
+    authentication: Authentication,
+    credentials: HTTPAuthorizationCredentials | None,
+    cookie: str | None,
+) -> Principal:
+    if cookie is not None:
+        return await authentication.of_session(cookie)
+    # With two of them it would be chance which one counts here and which one in a proxy.
+    if credentials is None or len(request.headers.getlist("Authorization")) > 1:
+        msg = "Send one header `Authorization: Bearer <access token>`."
+        raise Unauthenticated(msg)
+    return await authentication.of_bearer(credentials.credentials)
 
 
 async def user_id(caller: Annotated[Principal, Depends(principal)]) -> str:

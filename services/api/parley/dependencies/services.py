@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from parley.dependencies.cookies import CookieRules
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.chat import ChatService
@@ -21,6 +22,7 @@ class Services:
     authentication: Authentication
     chat: ChatService
     conversations: ConversationService
+    cookies: CookieRules | None
     health: HealthService
     keys: KeyService
     sessions: SessionService

@@ -14,6 +14,7 @@ from parley.core.security.tokens import ISSUER, LocalTokens, Principal, TokenVer
 from parley.crud.ports import Store
 from parley.schemas.accounts import KeyCredential
 from parley.schemas.keys import ApiKey
+from parley.services.better_auth import BetterAuth
 from parley.services.liveness import LiveSessions
 
 TOKEN_CHARACTERS_MAX = 8192
@@ -38,12 +39,14 @@ class Authentication:
         *,
         local: LocalTokens | None,
         issuers: Mapping[str, TokenVerifier],
+        better_auth: BetterAuth | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._live = live
         self._local = local
         self._issuers = issuers
+        self._better_auth = better_auth
         self._verified: TLRUCache[bytes, Verified] = TLRUCache(
             REMEMBERED_MAX,
             ttu=lambda _, verified, now: min(verified.expires_at, now + REMEMBERED_SECONDS),
@@ -58,6 +61,9 @@ class Authentication:
         """
         if len(token) > TOKEN_CHARACTERS_MAX:
             raise _refused()
+        # A JWT has two, an API key none.
+        if token.count(".") == 1:
+            return await self.of_session(token)
         if self._local is not None and token.startswith(KEY_PREFIX):
             return await self._of_key(token)
         principal = (await self._verify(token)).principal
@@ -66,6 +72,17 @@ class Authentication:
             msg = "The session has ended. Log in for a new one."
             raise Unauthenticated(msg)
         return principal
+
+    async def of_session(self, signed: str) -> Principal:
+        """
+        Better Auth's, as its cookie carries it, and nothing else that a cookie could.
+
+        Raises:
+            Unauthenticated: it is not signed by Better Auth, has ended, or is not believed here.
+        """
+        if self._better_auth is None or len(signed) > TOKEN_CHARACTERS_MAX:
+            raise _refused()
+        return await self._better_auth.of_session(signed)
 
     async def _verify(self, token: str) -> Verified:
         place = sha256(token.encode()).digest()

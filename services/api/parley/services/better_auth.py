@@ -26,6 +26,3 @@ class BetterAuth:
         except ValueError as error:
             msg = "The session is not valid, or no longer. Sign in for a new one."
             raise Unauthenticated(msg) from error
-
-    async def close(self) -> None:
-        await self._sessions.close()
