@@ -15,8 +15,8 @@ from parley.core.database import Pooler, create_engine
 from parley.core.errors import DatabaseUnavailable
 from parley.crud.sql.better_auth import SqlBetterAuthSessions
 from parley.crud.sql.database import SqlDatabase
-from tests.better_auth import SessionTable
 from tests.databases import DatabaseUrls, connected
+from tests.session_table import SessionTable
 
 TOKEN, OTHER = "a" * 32, "b" * 32
 ANN, BOB = "AnnAnnAnnAnnAnnAnnAnnAnnAnnAnnAn", "BobBobBobBobBobBobBobBobBobBobBo"

@@ -1,7 +1,7 @@
 """
 Group A of the design's security.md, over HTTP: whose token is believed, and whose it is not.
 
-The issuers are ours; tests/integration/test_better_auth.py has the real Better Auth.
+The issuers are ours; test_better_auth.py beside this has the real Better Auth.
 """
 
 import hmac
@@ -17,8 +17,6 @@ from httpx import ASGITransport, AsyncClient, Response
 
 from parley.core.settings import Settings
 from parley.main import create_app
-from tests.better_auth import SECRET as BETTER_AUTH_SECRET
-from tests.better_auth import SessionTable
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
 from tests.issuers import (
@@ -31,6 +29,8 @@ from tests.issuers import (
     signed_session,
     subject_id,
 )
+from tests.session_table import SECRET as BETTER_AUTH_SECRET
+from tests.session_table import SessionTable
 from tests.unit.core.security.forge import segment
 
 TOKEN = "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDac"

@@ -1,8 +1,8 @@
 import pytest
 
 from parley.core.security.better_auth import SignedSessions
-from tests.better_auth import SECRET
 from tests.issuers import signed_session
+from tests.session_table import SECRET
 
 # The signature of this one has a plus, a slash and a padding.
 TOKEN = "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDac"
