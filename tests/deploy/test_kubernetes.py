@@ -266,6 +266,23 @@ class TestNetwork:
             }
             assert {"Ingress", "Egress"} == ways
 
+    def test_the_way_to_issuers_is_shut_until_its_component_opens_it(self, tree: Path):
+        def opened() -> set[int]:
+            overlay = Manifests.of("production", tree)
+            return {
+                port["port"]
+                for policy in overlay.every("NetworkPolicy")
+                if policy["spec"]["podSelector"]["matchLabels"]
+                == overlay.api["metadata"]["labels"]
+                for rule in policy["spec"].get("egress", [])
+                for port in rule["ports"]
+            }
+
+        before = opened()
+        change(tree, "production", "# - ../../components/issuers", "- ../../components/issuers")
+
+        assert ({53, 5432, 6379}, {53, 443, 5432, 6379}) == (before, opened())
+
     def test_the_ingress_passes_on_the_api_and_its_documentation_and_nothing_else(
         self, production: Manifests
     ):

@@ -9,8 +9,8 @@ from parley.core import audit
 from parley.core.audit import Event
 from parley.core.errors import NotYourResource, OriginRefused, SessionRequired, Unauthenticated
 from parley.core.security.tokens import Principal
+from parley.dependencies.cookies import CookieRules
 from parley.dependencies.services import services
-from parley.services.authentication import Authentication
 
 OWN = "me"
 
@@ -25,12 +25,13 @@ async def principal(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Principal:
     wired = await services(request)
+    session = _session(request, wired.cookies)
+    if session is None:
+        verified = wired.authentication.of_bearer(_token(request, credentials))
+    else:
+        verified = wired.authentication.of_session(session)
     try:
-        cookie = wired.cookies.session_of(request) if wired.cookies else None
-        caller = await _caller(request, wired.authentication, credentials, cookie)
-    except OriginRefused:
-        audit.record(Event.ACCESS_REFUSED, None)
-        raise
+        caller = await verified
     except Unauthenticated:
         audit.record(Event.TOKEN_REFUSED, None)
         raise
@@ -38,19 +39,20 @@ async def principal(
     return caller
 
 
-async def _caller(
-    request: Request,
-    authentication: Authentication,
-    credentials: HTTPAuthorizationCredentials | None,
-    cookie: str | None,
-) -> Principal:
-    if cookie is not None:
-        return await authentication.of_session(cookie)
+def _session(request: Request, rules: CookieRules | None) -> str | None:
+    try:
+        return None if rules is None else rules.session_of(request)
+    except OriginRefused:
+        audit.record(Event.ACCESS_REFUSED, None)
+        raise
+
+
+def _token(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str:
     # With two of them it would be chance which one counts here and which one in a proxy.
     if credentials is None or len(request.headers.getlist("Authorization")) > 1:
         msg = "Send one header `Authorization: Bearer <access token>`."
         raise Unauthenticated(msg)
-    return await authentication.of_bearer(credentials.credentials)
+    return credentials.credentials
 
 
 async def user_id(caller: Annotated[Principal, Depends(principal)]) -> str:
