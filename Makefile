@@ -1,4 +1,5 @@
-# Everything a person or CI runs. Python 3.11 or later and make are enough, but where a target says that it wants Docker.
+# Everything a person or CI runs. Python 3.11 or later and make are enough, but where a target says that it wants Docker or
+# Node.js.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -48,7 +49,7 @@ shell: ## Open a shell in the API's container: parley doctor, parley user create
 
 ##@ Develop
 .PHONY: test
-test: .venv/.dev ## Run every test, with coverage; starts the servers it needs
+test: .venv/.dev services/auth/node_modules/.stamp ## Run every test, with coverage; starts the servers it needs (Node.js)
 	$(BIN)/pytest -n 2 --cov --cov-report=term
 
 .PHONY: test-containers
@@ -121,4 +122,11 @@ lock-check: .venv/.dev
 .venv/.dev: .venv/.runtime requirements-dev.txt
 	@echo 'Installing the development tools ...'
 	@$(INSTALL) --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+# Better Auth, which the tests start. `npm ci` removes the stamp with the folder.
+services/auth/node_modules/.stamp: services/auth/package.json services/auth/package-lock.json
+	@npm --version >/dev/null || { echo 'The tests start Better Auth: they need Node.js 20.19 or later, and npm.' >&2; exit 1; }
+	@echo 'Installing Better Auth ...'
+	@cd services/auth && npm ci --omit=dev --no-progress --loglevel=error
 	@touch $@

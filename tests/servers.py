@@ -252,7 +252,7 @@ def _becomes_ready(watchdog: subprocess.Popen[bytes], log: IO[bytes], ready: byt
     while True:
         ended = watchdog.poll() is not None
         said = os.pread(log.fileno(), 1_000_000, 0)  # to seek would move the server's pen as well
-        if ended and b"Address already in use" in said:
+        if ended and b"address already in use" in said.lower():
             return False
         if ended or time.monotonic() > deadline:
             what = "ended" if ended else f"was not ready in {_READY_SECONDS} s"

@@ -4,7 +4,7 @@
 set -eu
 umask 022
 cd /secrets
-mkdir -p api migrate postgres pgbouncer
+mkdir -p api migrate postgres pgbouncer auth auth-roles
 
 make() { # FILE: 32 random bytes, in hexadecimal: good in a URL, in SQL and in a shell as they are
     [ -s "$1" ] && return
@@ -13,9 +13,11 @@ make() { # FILE: 32 random bytes, in hexadecimal: good in a URL, in SQL and in a
 }
 
 make api/auth-secret
+make api/better-auth-secret
 make postgres/superuser-password
 make postgres/owner-password
 make postgres/api-password
+make auth-roles/auth-password
 
 owner=parley_owner:$(cat postgres/owner-password)
 api=parley_api:$(cat postgres/api-password)
@@ -29,3 +31,7 @@ put migrate/database-url "postgresql://$owner@postgres:5432/parley"
 put api/database-url-none "postgresql://$api@postgres:5432/parley"
 put api/database-url-transaction "postgresql://$api@pgbouncer:6432/parley"
 put pgbouncer/userlist.txt "\"parley_api\" \"${api#*:}\""
+# Better Auth signs with it, and the API verifies.
+put auth/better-auth-secret "$(cat api/better-auth-secret)"
+put auth/database-url "postgresql://parley_auth:$(cat auth-roles/auth-password)@postgres:5432/parley"
+put auth-roles/superuser-password "$(cat postgres/superuser-password)"

@@ -35,7 +35,7 @@ class Stack:
             **{name: os.environ[name] for name in known if name in os.environ},
             "COMPOSE_DISABLE_ENV_FILE": "1",
             "COMPOSE_PROFILES": ",".join(profiles),
-            **dict.fromkeys(("BACKEND_PORT", "NGINX_PORT"), "0"),
+            **dict.fromkeys(("BACKEND_PORT", "BETTER_AUTH_PORT", "NGINX_PORT"), "0"),
             **variables,
         }
 
@@ -52,6 +52,11 @@ class Stack:
 
     def up(self) -> None:
         self.compose("up", "--build", "--wait", "--quiet-pull")
+
+    def turn_on(self, profile: str, **variables: str) -> None:
+        """In a stack that is there already."""
+        self._environment |= {"COMPOSE_PROFILES": profile, **variables}
+        self.up()
 
     def url(self, service: str = "api", port: int = 8000) -> str:
         return f"http://{self.compose('port', service, str(port)).strip()}"

@@ -153,8 +153,9 @@ print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), s
         secrets = stack.run_in(
             "postgres", "sh", "-c", "cat /run/secrets/*-password | sed 's/.\\{64\\}/&\\n/g'"
         ).split()
-        secrets += stack.run_in("api", "cat", "/run/secrets/auth-secret").split()
-        assert [64] * 4 == [len(secret) for secret in secrets]
+        for name in ("auth-secret", "better-auth-secret"):
+            secrets += stack.run_in("api", "cat", f"/run/secrets/{name}").split()
+        assert [64] * 5 == [len(secret) for secret in secrets]
 
         containers = stack.inspect()
         images = {container["Image"] for container in containers}
@@ -170,7 +171,8 @@ print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), s
             "api", "sh", "-c", "grep --recursive --files-with-matches . /run/secrets"
         )
 
-        assert {"auth-secret", "database-url-none", "database-url-transaction"} == {
+        urls = {"database-url-none", "database-url-transaction"}
+        assert {"auth-secret", "better-auth-secret"} | urls == {
             path.rpartition("/")[2] for path in files.split()
         }
         assert "" == stack.run_in("api", "sh", "-c", "grep -r parley_owner /run/secrets || true")

@@ -1,5 +1,6 @@
 """The Compose file, held to the image, the settings and the graces."""
 
+import json
 import re
 from typing import Any
 
@@ -29,6 +30,8 @@ SECRETS = {
     "DATABASE_URL",
     "REDIS_URL",
 }
+# The stack's own Better Auth, unless somebody says otherwise.
+DEFAULTS = {"BETTER_AUTH_URL": "http://auth:3000", "BETTER_AUTH_SESSION_TABLE": "auth.session"}
 Service = dict[str, Any]
 
 
@@ -48,9 +51,13 @@ def apis(services: dict[str, Service]) -> list[Service]:
 class TestApi:
     def test_every_setting_that_is_no_secret_gets_through_from_outside(self, apis: list[Service]):
         settings = {name.upper() for name in Settings.model_fields} - SECRETS
+        passed = dict.fromkeys(settings - FIXED) | {
+            name: f"${{{name}:-{default}}}" for name, default in DEFAULTS.items()
+        }
         for api in apis:
-            passed_on = {name for name, value in api["environment"].items() if value is None}
-            assert settings - FIXED == passed_on
+            told = {name: value for name, value in api["environment"].items() if name in passed}
+            assert passed == told
+            assert FIXED <= api["environment"].keys()
 
     def test_what_it_is_told_are_settings(self, apis: list[Service]):
         settings = {name.upper() for name in Settings.model_fields}
@@ -79,11 +86,19 @@ class TestApi:
         self, services: dict[str, Service]
     ):
         """Else a change of the code would restart PostgreSQL, or every `up` all of it."""
-        assert {"api", "pgbouncer"} == {n for n, service in services.items() if "build" in service}
-        built = {n for n, s in services.items() if s.get("image") == "${COMPOSE_PROJECT_NAME}-api"}
-        assert {"migrate", "api-2", "api-3"} == built
+        assert {"api", "auth", "pgbouncer"} == {n for n, s in services.items() if "build" in s}
+        built = {
+            name: service["image"]
+            for name, service in services.items()
+            if "COMPOSE_PROJECT_NAME" in service.get("image", "")
+        }
+        assert (
+            dict.fromkeys(("migrate", "api-2", "api-3"), "${COMPOSE_PROJECT_NAME}-api")
+            | {"auth-migrate": "${COMPOSE_PROJECT_NAME}-auth"}
+            == built
+        )
         for name in ("secrets", "postgres", "redis"):
-            assert built.isdisjoint(services[name].get("depends_on", {})), name
+            assert built.keys().isdisjoint(services[name].get("depends_on", {})), name
 
     def test_only_the_migration_is_told_the_owners_url(self, services: dict[str, Service]):
         told = {
@@ -113,19 +128,84 @@ class TestServices:
         outside = {
             name for name, service in services.items() if "front" in service.get("networks", [])
         }
-        assert {"api", "api-2", "api-3", "nginx"} == outside
-        assert {"api", "nginx"} == {
+        assert {"api", "api-2", "api-3", "auth", "nginx"} == outside
+        assert {"api", "auth", "nginx"} == {
             name for name, service in services.items() if "ports" in service
         }
-        for name in ("api", "nginx"):
+        for name in ("api", "auth", "nginx"):
             assert services[name]["ports"][0].startswith("127.0.0.1:"), name
+
+    def test_each_sees_its_own_folder_of_secrets(self, services: dict[str, Service]):
+        seen = {
+            name: volume["volume"]["subpath"]
+            for name, service in services.items()
+            for volume in service.get("volumes", [])
+            if volume["source"] == "secrets" and name != "secrets"
+        }
+        own = {
+            name: name
+            for name in ("api", "auth", "auth-roles", "migrate", "pgbouncer", "postgres")
+        }
+        assert own | {"api-2": "api", "api-3": "api", "auth-migrate": "auth"} == seen
+        for name in seen:
+            assert all(
+                v["read_only"]
+                for v in services[name]["volumes"]
+                if v["type"] == "volume" and v["source"] == "secrets"
+            ), name
 
 
 class TestImage:
-    def test_it_is_labelled_as_the_version_that_it_is(self):
-        text = (ROOT / "services/api/Dockerfile").read_text()
+    @pytest.mark.parametrize("service", ["api", "auth"])
+    def test_it_is_labelled_as_the_version_that_it_is(self, service: str):
+        text = (ROOT / "services" / service / "Dockerfile").read_text()
 
         assert f"ARG VERSION={__version__}\n" in text
+
+
+class TestBetterAuth:
+    def test_it_runs_what_its_image_runs_on_its_port(self, services: dict[str, Service]):
+        image = Image.of(ROOT / "services/auth/Dockerfile")
+        port = image.environment["PORT"]
+
+        assert ["node", "src/main.js", "serve"] == image.command
+        assert image.user.partition(":")[0].isdecimal()
+        assert port == str(services["auth"]["environment"]["PORT"])
+        assert services["auth"]["ports"][0].endswith(f":{port}")
+        assert DEFAULTS["BETTER_AUTH_URL"] == f"http://auth:{port}"
+
+    def test_it_and_the_api_know_it_by_one_url(
+        self, services: dict[str, Service], apis: list[Service]
+    ):
+        for api in apis:
+            for name in ("auth", "auth-migrate"):
+                told = services[name]["environment"]["BETTER_AUTH_URL"]
+                assert api["environment"]["BETTER_AUTH_URL"] == told
+
+    def test_all_of_it_is_there_by_its_profile_alone(self, services: dict[str, Service]):
+        of_it = {n for n, s in services.items() if s.get("profiles") == ["better-auth"]}
+
+        assert {"auth", "auth-migrate", "auth-roles"} == of_it
+        for name, service in services.items():
+            if name not in of_it:
+                assert of_it.isdisjoint(service.get("depends_on", {})), name
+
+    def test_compose_waits_longer_than_the_process(self, services: dict[str, Service]):
+        text = (ROOT / "services/auth/src/serve.js").read_text()
+        (milliseconds,) = re.findall(r"STOP_MILLISECONDS = ([0-9_]+);", text)
+        waits = int(services["auth"]["stop_grace_period"].removesuffix("s"))
+
+        assert int(milliseconds) / 1000 < waits
+
+    def test_the_package_is_of_this_release_and_its_lock_names_no_host(self):
+        package = json.loads((ROOT / "services/auth/package.json").read_text())
+        lock = json.loads((ROOT / "services/auth/package-lock.json").read_text())
+
+        assert [__version__] * 2 == [package["version"], lock["version"]]
+        assert package["dependencies"] == lock["packages"][""]["dependencies"]
+        assert [] == [name for name, found in lock["packages"].items() if "resolved" in found]
+        locked = {name: found for name, found in lock["packages"].items() if name}
+        assert [] == [name for name, found in locked.items() if "integrity" not in found]
 
 
 class TestNginx:

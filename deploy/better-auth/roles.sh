@@ -1,0 +1,7 @@
+#!/bin/bash
+# For Compose: makes Better Auth's role and schema in the stack's database, each time that the stack starts.
+set -euo pipefail
+export PGPASSWORD PGOPTIONS
+PGPASSWORD=$(</run/secrets/superuser-password)
+PGOPTIONS="-c parley.auth_password=$(</run/secrets/auth-password)"
+exec psql --no-psqlrc --quiet -v ON_ERROR_STOP=1 --host=postgres --username=postgres --dbname=parley --file=/roles.sql
