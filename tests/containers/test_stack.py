@@ -184,6 +184,7 @@ class TestRoles:
     def test_the_apis_role_sees_nothing_without_an_identity_and_makes_nothing(self, stack: Stack):
         with account(stack.url()) as client:
             say_to(client, "mine alone")
+            client.post("/auth/keys", json={"name": "mine alone"})
         tables = stack.psql(
             "SELECT table_name FROM information_schema.columns"
             " WHERE column_name = 'user_id' AND table_schema = 'public'"
