@@ -132,6 +132,13 @@ class TestApi:
     def test_production_is_told_that_it_is(self, production: Manifests):
         assert production.environment["ENVIRONMENT"] == "production"
 
+    def test_production_answers_to_the_ingress_host_and_to_no_other(self, production: Manifests):
+        (ingress,) = production.every("Ingress")
+        hosts = [rule["host"] for rule in ingress["spec"]["rules"]]
+
+        assert hosts == ingress["spec"]["tls"][0]["hosts"]
+        assert ",".join(hosts) == production.environment["TRUSTED_HOSTS"]
+
     def test_everything_leads_to_the_port_that_it_opens(
         self, manifests: Manifests, api: Manifest, settings: Settings
     ):

@@ -22,10 +22,12 @@ class Waiting:
 
 if __name__ == "__main__":
     prepare()
-    from parley.cli import serve
+    from parley.cli import protocol, serve
     from parley.main import create_app
 
     settings = load_settings()
     if "TEST_HEARTBEAT_SECONDS" in os.environ:
         serve.HEARTBEAT_TIMEOUT_SECONDS = int(os.environ["TEST_HEARTBEAT_SECONDS"])
+    if "TEST_HEAD_SECONDS" in os.environ:
+        protocol.HEAD_SECONDS = float(os.environ["TEST_HEAD_SECONDS"])
     serve.run(lambda settings: create_app(settings, responder=Waiting()), settings, "127.0.0.1")

@@ -1,6 +1,6 @@
 """The composition root: the one module that knows every floor."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -131,10 +131,22 @@ def create_app(
         refuse=problems.response_for,
         announcements={ALIAS: ALIAS_DEPRECATED},
         is_leaving=lambda: runner.is_draining,
+        cors=middleware.Cors(
+            settings.cors_origins, with_credentials="better-auth" in settings.auth_mode
+        ),
+        hosts=middleware.Hosts(_hosts(settings)),
         request_max_bytes=settings.request_max_bytes,
+        body_timeout_seconds=settings.body_timeout_seconds,
         trusted_proxies=settings.trusted_proxies,
     )
     return app
+
+
+def _hosts(settings: Settings) -> Sequence[str]:
+    if settings.trusted_hosts or settings.environment != "production":
+        return settings.trusted_hosts or ("*",)
+    log.warning("trusted-hosts-unset", answers_to=middleware.OWN_HOSTS, set="TRUSTED_HOSTS")
+    return middleware.OWN_HOSTS
 
 
 def _lifespan(

@@ -9,13 +9,11 @@ from starlette.types import Scope
 
 from parley.core.errors import (
     AppError,
-    BodyTooLarge,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
     Unauthenticated,
-    UnsupportedEncoding,
 )
 from parley.schemas.problem import Fault, Problem
 
@@ -27,8 +25,6 @@ _FRAMEWORK: dict[int, Callable[[], AppError]] = {
     400: InvalidRequest,
     404: RouteNotFound,
     405: MethodNotAllowed,
-    413: BodyTooLarge,
-    415: UnsupportedEncoding,
 }
 
 
@@ -73,7 +69,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _refused_by_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    response = response_for(request.scope, _FRAMEWORK.get(error.status_code, InternalError)())
+    # While a body is read, the layer around us can only raise what the framework lets through.
+    refusal = request.scope["state"].get("refusal")
+    told = refusal or _FRAMEWORK.get(error.status_code, InternalError)()
+    response = response_for(request.scope, told)
     response.headers.update(error.headers or {})
     return response
 

@@ -14,6 +14,7 @@ from uvicorn_worker import UvicornWorker
 
 from parley import __version__
 from parley.cli.graces import LINGER_SECONDS, Graces
+from parley.cli.protocol import BoundedProtocol
 from parley.core.settings import Settings
 from parley.services.turns import TurnRunner
 
@@ -139,6 +140,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
     """A uvicorn server under gunicorn, which forks it and holds its graces."""
 
     CONFIG_KWARGS = {  # noqa: RUF012 - as uvicorn-worker has it
+        "http": BoundedProtocol,
+        # Nothing here speaks WebSocket, whatever else is installed.
+        "ws": "none",
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,

@@ -3,6 +3,7 @@ Every error a client may see. `parley/problems.py` is the only place that turns 
 
 AppError
 ├── InvalidCursor                400  invalid-cursor
+├── MalformedRequest             400  malformed-request
 ├── UntrustedHost                400  untrusted-host
 ├── Unauthenticated              401  unauthenticated
 │   ├── InvalidCredentials            invalid-credentials
@@ -96,6 +97,13 @@ class InvalidCursor(AppError):
 
     def __init__(self) -> None:
         super().__init__("Start again without a cursor, or send one exactly as it was given.")
+
+
+class MalformedRequest(AppError):
+    status, code, title = 400, "malformed-request", "This is not HTTP as RFC 9112 has it"
+
+    def __init__(self) -> None:
+        super().__init__("The connection ends here: what follows could be anything.")
 
 
 class UntrustedHost(AppError):

@@ -10,6 +10,7 @@ from pydantic_core import from_json
 
 from parley.core.errors import (
     AppError,
+    BodyTimeout,
     BodyTooLarge,
     DatabaseUnavailable,
     InternalError,
@@ -21,7 +22,7 @@ from parley.core.errors import (
 )
 
 TOKEN = (Unauthenticated, IssuerUnavailable)
-BODY = (BodyTooLarge, UnsupportedEncoding)
+BODY = (BodyTimeout, BodyTooLarge, UnsupportedEncoding)
 STORE = (DatabaseUnavailable, Overloaded)
 """What every route may answer that wants a token, reads a body, or asks the store."""
 

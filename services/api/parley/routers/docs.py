@@ -8,6 +8,7 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
@@ -29,8 +30,17 @@ _POLICY = (
 )
 
 
+class _Bundles(StaticFiles):
+    """Kept by browsers, which ask whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def bundles() -> StaticFiles:
-    return StaticFiles(packages=[("fastapi_offline", "static")])
+    return _Bundles(packages=[("fastapi_offline", "static")])
 
 
 def _page(html: Response, policy: str) -> Callable[[], Awaitable[Response]]:
@@ -38,10 +48,13 @@ def _page(html: Response, policy: str) -> Callable[[], Awaitable[Response]]:
     inline = re.findall(rb"<script>(.*?)</script>", body, re.DOTALL)
     hashes = [b64encode(sha256(script).digest()).decode() for script in inline]
     scripts = "".join(f" 'sha256-{digest}'" for digest in hashes)
-    header = _POLICY.format(scripts=scripts, page=policy)
+    headers = {
+        "Content-Security-Policy": _POLICY.format(scripts=scripts, page=policy),
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
 
     async def get_page() -> Response:
-        return HTMLResponse(body, headers={"Content-Security-Policy": header})
+        return HTMLResponse(body, headers=headers)
 
     return get_page
 

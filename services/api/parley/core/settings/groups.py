@@ -8,8 +8,8 @@ from pydantic_settings import BaseSettings
 from parley.core.database import Pooler
 from parley.core.settings.values import (
     AuthModes,
-    CommaSeparated,
     DatabaseUrl,
+    Hosts,
     HttpUrl,
     Networks,
     Origins,
@@ -56,7 +56,7 @@ class GeneralSettings(BaseSettings):
         description="Origins whose pages may call the API, such as `https://chat.example.com`;"
         " comma-separated. `*` is refused.",
     )
-    trusted_hosts: CommaSeparated = Field(
+    trusted_hosts: Hosts = Field(
         (),
         description="Names that the API is reached by, such as `chat.example.com` or"
         " `*.example.com`; comma-separated. Empty: any, and in production only this machine's own.",

@@ -14,6 +14,7 @@ AuthMode = Literal["local", "jwks", "better-auth"]
 
 _RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
+_HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -43,6 +44,14 @@ def _networks(items: object) -> object:
     except ValueError as error:
         msg = "must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8"
         raise ValueError(msg) from error
+
+
+def _hosts(items: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(item.lower() for item in items)
+    if not all(map(_HOST.fullmatch, names)):
+        msg = "must be names without scheme and port, such as chat.example.com or *.example.com"
+        raise ValueError(msg)
+    return names
 
 
 def _origins(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -94,6 +103,7 @@ AuthModes = Annotated[
     BeforeValidator(_items),
 ]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+Hosts = Annotated[CommaSeparated, AfterValidator(_hosts)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],

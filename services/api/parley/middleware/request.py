@@ -1,16 +1,14 @@
-"""The one layer around the application: request id, access log, body limit, last resort."""
+"""The one layer around the application: what each request meets first, and each answer last."""
 
 import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from http import HTTPStatus
 from time import perf_counter
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.core import audit
@@ -18,12 +16,22 @@ from parley.core.errors import AppError, Draining, InternalError, RouteNotFound
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
 from parley.core.security.addresses import Network, client_address
+from parley.middleware.body import Body
+from parley.middleware.cors import Cors
+from parley.middleware.hosts import Hosts
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Asked every few seconds by whoever watches: news only when they fail.
 _PROBES = ("/health", "/health/ready", "/metrics")
-_DISCARDED_MAX_BYTES = 16 * 1024**2
-_DISCARD_SECONDS = 5.0
+# Where a route has not said otherwise. What it answers is a user's, and no page: nothing of it may
+# run, be framed, be guessed at or be kept (ASVS 5, V3.2, V3.4 and V14.3).
+_GUARDS = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
 
 log = structlog.get_logger("parley.access")
 
@@ -35,6 +43,7 @@ class RequestLayer:
     `refuse` makes the answer to an error; it is handed in because problems are another room.
     `announcements` has the headers that a route sends with every answer, also a refusal.
     `X-Forwarded-For` counts as far as it comes from `trusted_proxies`.
+    What the server could not read it says in `scope["state"]["refusal"]`.
     While `is_leaving`, each answer is its connection's last: a proxy that kept one for later would
     send its next request into a connection that is being closed.
     """
@@ -46,14 +55,20 @@ class RequestLayer:
         refuse: Callable[[Scope, AppError], ASGIApp],
         announcements: Mapping[str, Callable[[Mapping[str, str]], Mapping[str, str]]],
         is_leaving: Callable[[], bool],
+        cors: Cors,
+        hosts: Hosts,
         request_max_bytes: int,
+        body_timeout_seconds: float,
         trusted_proxies: Sequence[Network],
     ) -> None:
         self._app = app
         self._refuse = refuse
         self._announcements = announcements
         self._is_leaving = is_leaving
+        self._cors = cors
+        self._hosts = hosts
         self._request_max_bytes = request_max_bytes
+        self._body_timeout_seconds = body_timeout_seconds
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,24 +86,29 @@ class RequestLayer:
         audit.client_address.set(address)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        body = _Body(receive, headers, self._request_max_bytes)
+        body = Body(
+            scope,
+            receive,
+            headers,
+            max_bytes=self._request_max_bytes,
+            seconds=self._body_timeout_seconds,
+        )
         status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answered = MutableHeaders(scope=message)
-                answered["X-Request-ID"] = request_id
-                if announce := self._announcements.get(_route_of(scope) or ""):
-                    answered.update(announce(scope["path_params"]))
-                if self._is_leaving():
-                    answered["Connection"] = "close"
                 await body.discard_rest()
+                answered = MutableHeaders(scope=message)
+                self._announce(scope, headers, answered)
+                # Who is refused before there is a whole request may send anything next, or for ever.
+                if self._is_leaving() or "refusal" in state or not body.is_whole:
+                    answered["Connection"] = "close"
             await send(message)
 
         try:
-            await self._at(scope)(scope, body.receive, answer)
+            await self._at(scope, headers)(scope, body.receive, answer)
         except asyncio.CancelledError:
             if self._is_leaving() and not status:  # and the request is still on its way
                 body.give_up()
@@ -102,60 +122,23 @@ class RequestLayer:
         finally:
             _log_access(scope, status, perf_counter() - started_at)
 
-    def _at(self, scope: Scope) -> ASGIApp:
+    def _at(self, scope: Scope, headers: Headers) -> ASGIApp:
         # A route's pattern matches before a last line's end too. A path that a proxy keeps from the
         # internet would have a second name, which the proxy does not know.
-        hidden = scope["path"].endswith("\n")
-        return self._refuse(scope, RouteNotFound()) if hidden else self._app
+        hidden = RouteNotFound() if scope["path"].endswith("\n") else None
+        unread = scope["state"].get("refusal")
+        if refusal := unread or self._hosts.refusal(scope, headers) or hidden:
+            scope["state"]["refusal"] = refusal
+            return self._refuse(scope, refusal)
+        return self._cors.preflight(scope, headers) or self._app
 
-
-class _Body:
-    """What a client sends, up to a limit."""
-
-    def __init__(self, receive: Receive, headers: Headers, max_bytes: int) -> None:
-        self._receive = receive
-        self._max_bytes = max_bytes
-        self._received = 0
-        declared = headers.get("Content-Length", "")
-        self._is_too_large = declared.isdecimal() and int(declared) > max_bytes
-        self._is_compressed = headers.get("Content-Encoding", "identity").lower() != "identity"
-        # A client that waits to be asked for it has not sent it.
-        self._is_coming = "Expect" not in headers and (
-            declared not in {"", "0"} or "Transfer-Encoding" in headers
-        )
-
-    async def receive(self) -> Message:
-        """Refuses while it is read, and so in the words of the route that reads it."""
-        # The one exception that FastAPI lets through while it reads a body.
-        if self._is_compressed:
-            raise HTTPException(415)
-        if self._is_too_large:
-            raise HTTPException(413)
-        message = await self._next()
-        # Without a Content-Length it is only as large as it turns out to be.
-        if self._received > self._max_bytes:
-            raise HTTPException(413)
-        return message
-
-    async def discard_rest(self) -> None:
-        """
-        Let a client finish what it is sending before it is answered and hung up on.
-
-        One that gets a reset while it sends may never read the answer: a proxy makes a 502 of it.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DISCARD_SECONDS):
-                while self._is_coming and self._received < self._max_bytes + _DISCARDED_MAX_BYTES:
-                    await self._next()
-
-    def give_up(self) -> None:
-        self._is_coming = False
-
-    async def _next(self) -> Message:
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        self._is_coming = self._is_coming and message.get("more_body", False)
-        return message
+    def _announce(self, scope: Scope, headers: Headers, answered: MutableHeaders) -> None:
+        said = {name for name, _ in answered.raw}
+        answered.raw.extend(guard for guard in _GUARDS if guard[0] not in said)
+        answered["X-Request-ID"] = scope["state"]["request_id"]
+        self._cors.announce(headers, answered)
+        if announce := self._announcements.get(_route_of(scope) or ""):
+            answered.update(announce(scope["path_params"]))
 
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
