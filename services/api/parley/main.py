@@ -16,21 +16,26 @@ from parley.core.security.passwords import Passwords
 from parley.core.security.secret import derive_key, embedded_secret
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import InvalidSettings, Settings, load_settings
+from parley.crud.memory.limits import MemoryLimiter
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.dependencies.services import Services
 from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
+from parley.schemas.limits import Quota
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.chat import ChatLimits, ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
 from parley.services.keys import KeyService
+from parley.services.limits import LimitService
 from parley.services.liveness import LiveSessions
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
 from parley.services.sessions import SessionService
+from parley.services.shared import Shared
+from parley.services.streams import StreamService
 from parley.services.turns import TurnRunner, TurnService
 from parley.services.workers import Worker
 
@@ -117,13 +122,18 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         try:
+            services: Services = app.state.services
             runner.open()
             worker.start()
-            readiness = await app.state.services.health.ready()
+            services.streams.start()
+            readiness = await services.health.ready()
             log.info("started", **readiness.model_dump())
             yield
             await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
+            await services.streams.stop()
             await worker.stop()
+            if services.shared is not None:
+                await services.shared.close()
             await store.close()
         except Exception as bug:  # noqa: BLE001 - told on, without what it quotes
             log.error("lifespan-crashed", **frames_of(bug))
@@ -155,6 +165,7 @@ def _services(
         reply_seconds=settings.model_reply_seconds,
         reply_max_characters=settings.reply_max_characters,
     )
+    shared = _open_shared(settings)
     return Services(
         accounts=AccountService(
             store,
@@ -171,6 +182,15 @@ def _services(
         health=HealthService(store, runner, version=__version__),
         keys=KeyService(store, cursors),
         sessions=sessions,
+        limits=LimitService(
+            MemoryLimiter(),
+            shared,
+            chat=Quota.of("chat", settings.rate_limit_chat),
+            address=Quota.of("address", settings.rate_limit_auth),
+            key=derive_key(secrets[0], "limits"),
+        ),
+        shared=shared,
+        streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
         turns=TurnService(store),
     )
 
@@ -180,6 +200,15 @@ def _secrets(settings: Settings) -> list[str]:
     given = (settings.auth_secret, settings.auth_secret_previous)
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     return secrets if settings.auth_secret else [embedded_secret(), *secrets]
+
+
+def _open_shared(settings: Settings) -> Shared | None:
+    if settings.redis_url is None:
+        return None
+    # Slow to import, and not needed by who tries Parley out.
+    from parley.crud.redis.common import RedisCommon  # noqa: PLC0415
+
+    return Shared(RedisCommon(settings.redis_url.get_secret_value()))
 
 
 def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:
