@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 
 from parley.core.ids import new_id
 from parley.crud.memory.limits import MemoryLimiter
@@ -113,6 +113,19 @@ class TestRedis:
 
         assert 3 == (await common.limiter.hit(QUOTA, "ann")).remaining
         assert not await common.slots.take("ann", new_id(), 1)
+
+    async def test_who_leaves_needs_no_answer(
+        self, common: RedisCommon, monkeypatch: pytest.MonkeyPatch
+    ):
+        await common.ping()
+
+        async def hang(_: object) -> None:
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "disconnect", hang)
+            await common.close()
+        await common.close()
 
 
 class TestSlots:

@@ -1,3 +1,6 @@
+from contextlib import suppress
+
+from parley.core.errors import Unavailable
 from parley.crud.redis.connection import connect, in_time
 from parley.crud.redis.limits import RedisLimiter
 from parley.crud.redis.streams import RedisSlots
@@ -18,4 +21,7 @@ class RedisCommon:
             await self._client.ping()
 
     async def close(self) -> None:
-        await self._client.aclose()
+        # A server that is away is no reason to stop badly.
+        with suppress(Unavailable):
+            async with in_time():
+                await self._client.aclose()
