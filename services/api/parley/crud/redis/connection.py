@@ -10,7 +10,7 @@ from redis.retry import Retry
 from parley.core.errors import Unavailable
 
 TIMEOUT_SECONDS = 0.2
-CONNECTIONS_MAX = 32
+CONNECTIONS_MAX = 8
 
 
 def connect(url: str) -> Redis:
@@ -22,6 +22,9 @@ def connect(url: str) -> Redis:
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        # A connection says nothing before its first question: opened in a third of the time.
+        protocol=2,
+        driver_info=None,
     )
     return Redis.from_pool(pool)
 
