@@ -158,13 +158,6 @@ def _services(
         lifetime_seconds=settings.auth_refresh_token_seconds,
         grace_seconds=settings.auth_refresh_grace_seconds,
     )
-    limits = ChatLimits(
-        system_prompt=settings.system_prompt,
-        history_max_messages=settings.history_max_messages,
-        silence_seconds=settings.model_timeout_seconds,
-        reply_seconds=settings.model_reply_seconds,
-        reply_max_characters=settings.reply_max_characters,
-    )
     shared = _open_shared(settings)
     return Services(
         accounts=AccountService(
@@ -177,18 +170,12 @@ def _services(
         authentication=Authentication(
             store, live, local=tokens if "local" in settings.auth_mode else None, issuers={}
         ),
-        chat=ChatService(store, responder, runner, worker, limits),
+        chat=ChatService(store, responder, runner, worker, _turn_limits(settings)),
         conversations=ConversationService(store, cursors),
         health=HealthService(store, runner, version=__version__),
         keys=KeyService(store, cursors),
+        limits=_rate_limits(settings, shared, derive_key(secrets[0], "limits")),
         sessions=sessions,
-        limits=LimitService(
-            MemoryLimiter(),
-            shared,
-            chat=Quota.of("chat", settings.rate_limit_chat),
-            address=Quota.of("address", settings.rate_limit_auth),
-            key=derive_key(secrets[0], "limits"),
-        ),
         shared=shared,
         streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
         turns=TurnService(store),
@@ -200,6 +187,26 @@ def _secrets(settings: Settings) -> list[str]:
     given = (settings.auth_secret, settings.auth_secret_previous)
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     return secrets if settings.auth_secret else [embedded_secret(), *secrets]
+
+
+def _turn_limits(settings: Settings) -> ChatLimits:
+    return ChatLimits(
+        system_prompt=settings.system_prompt,
+        history_max_messages=settings.history_max_messages,
+        silence_seconds=settings.model_timeout_seconds,
+        reply_seconds=settings.model_reply_seconds,
+        reply_max_characters=settings.reply_max_characters,
+    )
+
+
+def _rate_limits(settings: Settings, shared: Shared | None, key: bytes) -> LimitService:
+    return LimitService(
+        MemoryLimiter(),
+        shared,
+        chat=Quota.of("chat", settings.rate_limit_chat),
+        address=Quota.of("address", settings.rate_limit_auth),
+        key=key,
+    )
 
 
 def _open_shared(settings: Settings) -> Shared | None:

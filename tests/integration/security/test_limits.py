@@ -17,6 +17,7 @@ from tests.responders import Gated
 
 PASSWORD = "correct horse battery staple"
 LOGIN, REGISTER = "/api/v1/auth/login", "/api/v1/auth/register"
+CHANGE = "/api/v1/auth/password"
 CHAT = "/api/v1/me/chat"
 From = Callable[..., AsyncClient]
 Bearer = Callable[[str], dict[str, str]]
@@ -138,6 +139,22 @@ class TestGuessing:
         outcomes = await statuses(10, lambda _: client.post(LOGIN, json={"email": 7}))
 
         assert [422] * 9 + [429] == outcomes
+
+    async def test_a_password_is_changed_as_often_as_one_may_log_in(self, at: From):
+        client = at("203.0.113.7")
+        sessions = [
+            await client.post(
+                REGISTER, json={"email": f"{name}@example.com", "password": PASSWORD}
+            )
+            for name in ("ann", "bob")
+        ]
+        ann, bob = ({"Authorization": f"Bearer {s.json()['access_token']}"} for s in sessions)
+        change = {"current": "a guess of somebody", "new": "another long password"}
+
+        outcomes = await statuses(4, lambda _: client.post(CHANGE, json=change, headers=ann))
+
+        assert [403, 403, 403, 429] == outcomes
+        assert 403 == (await client.post(CHANGE, json=change, headers=bob)).status_code
 
     async def test_a_refusal_costs_no_hashing(
         self, at: From, monkeypatch: pytest.MonkeyPatch, app: FastAPI
