@@ -17,6 +17,7 @@ from parley.main import create_app
 from parley.services.shared import Shared
 from parley.services.streams import StreamService
 from tests.conftest import SECRET
+from tests.factories import make_account
 from tests.proxy import Proxy, proxied
 from tests.responders import Gated
 
@@ -29,6 +30,12 @@ def address() -> str:
     """Of this test's own: Redis remembers those of others."""
     groups = new_id().hex[-16:]
     return ":".join(groups[n : n + 4] for n in (0, 4, 8, 12)) + "::1"
+
+
+@pytest.fixture
+async def alice() -> str:
+    # In the tables that all these processes share.
+    return await make_account(MemoryStore(), str(new_id()))
 
 
 @asynccontextmanager
@@ -129,7 +136,8 @@ class TestOutage:
             await wire.refuse()
         async with process(url) as app:
             client = client_of(app, address)
-            await asyncio.gather(*(say(client, bearer(str(new_id()))) for _ in range(20)))
+            users = [await make_account(MemoryStore(), str(new_id())) for _ in range(20)]
+            await asyncio.gather(*(say(client, bearer(user)) for user in users))
             if how == "frozen":
                 wire.freeze()
             elif how == "stopped":
