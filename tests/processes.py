@@ -59,8 +59,13 @@ class Server:
         return self._log.read_text()
 
     def start(self) -> Self:
-        # Nobody is to look elsewhere, unless a test says so.
-        ours = {"BACKEND_PORT": str(self.port), "SHUTDOWN_ANNOUNCE_SECONDS": "0"}
+        # Nobody is to look elsewhere, and nobody is limited, unless a test says so.
+        ours = {
+            "BACKEND_PORT": str(self.port),
+            "SHUTDOWN_ANNOUNCE_SECONDS": "0",
+            "RATE_LIMIT_CHAT": "10000/minute",
+            "RATE_LIMIT_AUTH": "10000/minute",
+        }
         environment = os.environ | ours | self._variables
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -144,6 +144,10 @@ class TestBusyConversation:
     def responder(self) -> Gated:
         return Gated("first ")
 
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(auth_secret=SECRET, streams_max_per_user=50)
+
     async def test_of_fifty_at_once_one_is_answered_and_the_others_are_told(
         self, say, store: Store, alice: str, client: AsyncClient, bearer, responder: Gated
     ):

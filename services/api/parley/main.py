@@ -18,6 +18,7 @@ from parley.core.security.passwords import Passwords
 from parley.core.security.secret import derive_key, embedded_secret
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import InvalidSettings, Settings, load_settings
+from parley.crud.memory.limits import MemoryLimiter
 from parley.crud.ports import BetterAuthSessions, Store
 from parley.crud.sql.better_auth import SqlBetterAuthSessions
 from parley.crud.sql.database import SqlDatabase
@@ -26,6 +27,7 @@ from parley.dependencies.cookies import CookieRules
 from parley.dependencies.services import Services
 from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
+from parley.schemas.limits import Quota
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.better_auth import BetterAuth
@@ -33,10 +35,13 @@ from parley.services.chat import ChatLimits, ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
 from parley.services.keys import KeyService
+from parley.services.limits import LimitService
 from parley.services.liveness import LiveSessions
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
 from parley.services.sessions import SessionService
+from parley.services.shared import Shared
+from parley.services.streams import StreamService
 from parley.services.turns import TurnRunner, TurnService
 from parley.services.workers import Worker
 
@@ -155,12 +160,15 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         try:
+            services: Services = app.state.services
             runner.open()
             worker.start()
-            readiness = await app.state.services.health.ready()
+            services.streams.start()
+            readiness = await services.health.ready()
             log.info("started", **readiness.model_dump())
             yield
             await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
+            await services.streams.stop()
             await worker.stop()
             await closing.aclose()
         except Exception as bug:  # noqa: BLE001 - told on, without what it quotes
@@ -192,13 +200,7 @@ def _services(
         lifetime_seconds=settings.auth_refresh_token_seconds,
         grace_seconds=settings.auth_refresh_grace_seconds,
     )
-    limits = ChatLimits(
-        system_prompt=settings.system_prompt,
-        history_max_messages=settings.history_max_messages,
-        silence_seconds=settings.model_timeout_seconds,
-        reply_seconds=settings.model_reply_seconds,
-        reply_max_characters=settings.reply_max_characters,
-    )
+    shared = _open_shared(settings, closing)
     return Services(
         accounts=AccountService(
             store,
@@ -214,12 +216,15 @@ def _services(
             issuers=issuers_of(settings, closing),
             better_auth=_better_auth(settings, store, closing),
         ),
-        chat=ChatService(store, responder, runner, worker, limits),
+        chat=ChatService(store, responder, runner, worker, _turn_limits(settings)),
         conversations=ConversationService(store, cursors),
         cookies=_cookies(settings),
         health=HealthService(store, runner, version=__version__),
         keys=KeyService(store, cursors),
+        limits=_rate_limits(settings, shared, derive_key(secrets[0], "limits")),
         sessions=sessions,
+        shared=shared,
+        streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
         turns=TurnService(store),
     )
 
@@ -246,6 +251,37 @@ def _secrets(settings: Settings) -> list[str]:
     given = (settings.auth_secret, settings.auth_secret_previous)
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     return secrets if settings.auth_secret else [embedded_secret(), *secrets]
+
+
+def _turn_limits(settings: Settings) -> ChatLimits:
+    return ChatLimits(
+        system_prompt=settings.system_prompt,
+        history_max_messages=settings.history_max_messages,
+        silence_seconds=settings.model_timeout_seconds,
+        reply_seconds=settings.model_reply_seconds,
+        reply_max_characters=settings.reply_max_characters,
+    )
+
+
+def _rate_limits(settings: Settings, shared: Shared | None, key: bytes) -> LimitService:
+    return LimitService(
+        MemoryLimiter(),
+        shared,
+        chat=Quota.of("chat", settings.rate_limit_chat),
+        address=Quota.of("address", settings.rate_limit_auth),
+        key=key,
+    )
+
+
+def _open_shared(settings: Settings, closing: AsyncExitStack) -> Shared | None:
+    if settings.redis_url is None:
+        return None
+    # Slow to import, and not needed by who tries Parley out.
+    from parley.crud.redis.common import RedisCommon  # noqa: PLC0415
+
+    shared = Shared(RedisCommon(settings.redis_url.get_secret_value()))
+    closing.push_async_callback(shared.close)
+    return shared
 
 
 def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:

@@ -5,7 +5,7 @@ Every method of a transaction touches only the rows of the user it was begun for
 somebody else is, to it, not there. Each may raise `DatabaseUnavailable` or `Overloaded`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from uuid import UUID
@@ -20,6 +20,7 @@ from parley.schemas.conversations import (
 )
 from parley.schemas.health import Pool
 from parley.schemas.keys import ApiKey, NewKey
+from parley.schemas.limits import Quota, Standing
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply, Turn
 
@@ -29,6 +30,8 @@ LEASE_SECONDS = 10
 """How long a process may be silent before its turns count as lost; by the store's clock."""
 DEAD_SECONDS = 3600
 """How long after its lease a silent process is remembered."""
+SLOT_SECONDS = 15
+"""How long a user's slot is taken after the process that holds it was last heard of."""
 
 
 class Conversations(Protocol):
@@ -292,6 +295,50 @@ class BetterAuthSessions(Protocol):
         Raises:
             DatabaseUnavailable: no answer in time, or there is no such table to read.
             Overloaded: the database is there, and has no room for this now.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Limiter(Protocol):
+    async def hit(self, quota: Quota, key: str) -> Standing:
+        """
+        Count one, if the quota admits it. What is refused does not count.
+
+        Raises:
+            Unavailable: the counts cannot be asked now.
+        """
+        ...
+
+
+class Slots(Protocol):
+    """How many turns and streams a user has open, over all processes. Any may raise Unavailable."""
+
+    async def take(self, user_id: str, slot: UUID, limit: int) -> bool:
+        """False where the user has `limit` of them. It is held for SLOT_SECONDS."""
+        ...
+
+    async def keep(self, held: Mapping[str, Collection[UUID]]) -> None:
+        """Hold these for another SLOT_SECONDS, also those that were lost or never taken."""
+        ...
+
+    async def give_back(self, slots: Collection[tuple[str, UUID]]) -> None: ...
+
+
+class Common(Protocol):
+    """What all processes share, and may lose."""
+
+    @property
+    def limiter(self) -> Limiter: ...
+
+    @property
+    def slots(self) -> Slots: ...
+
+    async def ping(self) -> None:
+        """
+        Raises:
+            Unavailable: no answer.
         """
         ...
 

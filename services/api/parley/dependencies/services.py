@@ -12,7 +12,10 @@ from parley.services.chat import ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
 from parley.services.keys import KeyService
+from parley.services.limits import LimitService
 from parley.services.sessions import SessionService
+from parley.services.shared import Shared
+from parley.services.streams import StreamService
 from parley.services.turns import TurnService
 
 
@@ -26,6 +29,9 @@ class Services:
     health: HealthService
     keys: KeyService
     sessions: SessionService
+    limits: LimitService
+    shared: Shared | None
+    streams: StreamService
     turns: TurnService
 
 

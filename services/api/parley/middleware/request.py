@@ -42,6 +42,8 @@ class RequestLayer:
 
     `refuse` makes the answer to an error; it is handed in because problems are another room.
     `announcements` has the headers that a route sends with every answer, also a refusal.
+    A request's state carries `answer_headers`, which go on its answer whatever that is, and `at_end`,
+    which is called when the answer has been sent or nobody takes it any more.
     `X-Forwarded-For` counts as far as it comes from `trusted_proxies`.
     What the server could not read it says in `scope["state"]["refusal"]`.
     While `is_leaving`, each answer is its connection's last: a proxy that kept one for later would
@@ -83,6 +85,7 @@ class RequestLayer:
         peer, forwarded = scope.get("client"), headers.getlist("X-Forwarded-For")
         address = client_address(peer and peer[0], forwarded, self._trusted_proxies)
         state["client_address"] = address
+        state["answer_headers"], state["at_end"] = {}, []
         audit.client_address.set(address)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -120,6 +123,7 @@ class RequestLayer:
                 raise  # half an answer is out: the server can only hang up
             await self._refuse(scope, InternalError())(scope, body.receive, answer)
         finally:
+            _let_go(scope)
             _log_access(scope, status, perf_counter() - started_at)
 
     def _at(self, scope: Scope, headers: Headers) -> ASGIApp:
@@ -136,9 +140,15 @@ class RequestLayer:
         said = {name for name, _ in answered.raw}
         answered.raw.extend(guard for guard in _GUARDS if guard[0] not in said)
         answered["X-Request-ID"] = scope["state"]["request_id"]
+        answered.update(scope["state"]["answer_headers"])
         self._cors.announce(headers, answered)
         if announce := self._announcements.get(_route_of(scope) or ""):
             answered.update(announce(scope["path_params"]))
+
+
+def _let_go(scope: Scope) -> None:
+    for let_go in scope["state"]["at_end"]:
+        let_go()
 
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:

@@ -28,6 +28,12 @@ STORE = (DatabaseUnavailable, Overloaded)
 
 _HEADERS = {
     401: {"WWW-Authenticate": "`Bearer`."},
+    429: {
+        "Retry-After": "Seconds until the next one is admitted.",
+        "RateLimit-Policy": "What is allowed: `q` of them in `w` seconds, for each limit. On every"
+        " answer of this path. (draft-ietf-httpapi-ratelimit-headers-10)",
+        "RateLimit": "What is left: `r` of them, and one more in `t` seconds. On every answer too.",
+    },
     503: {"Retry-After": "Seconds to wait before trying again."},
 }
 

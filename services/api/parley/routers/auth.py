@@ -4,12 +4,14 @@ from parley.core.errors import (
     AccountGone,
     EmailTaken,
     InvalidCredentials,
+    RateLimited,
     RegistrationClosed,
     SessionRequired,
     Unauthenticated,
     WrongPassword,
 )
 from parley.dependencies.auth import SessionUserId
+from parley.dependencies.limits import AttemptLimits, RequestLimits
 from parley.dependencies.services import Accounts, Sessions
 from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
 from parley.schemas.accounts import (
@@ -27,16 +29,20 @@ router = APIRouter(prefix="/auth", tags=["accounts"], route_class=JsonRoute)
 @router.post(
     "/register",
     status_code=201,
-    responses=problems(RegistrationClosed, EmailTaken, *BODY, *STORE),
+    responses=problems(RegistrationClosed, EmailTaken, *BODY, RateLimited, *STORE),
 )
-async def register(registration: Registration, accounts: Accounts) -> Session:
+async def register(
+    registration: Registration, accounts: Accounts, limits: AttemptLimits
+) -> Session:
     """Open an account, and a session with it."""
+    await limits.count_attempt_at(registration.email)
     return await accounts.register(registration)
 
 
-@router.post("/login", responses=problems(InvalidCredentials, *BODY, *STORE))
-async def log_in(login: Login, accounts: Accounts) -> Session:
+@router.post("/login", responses=problems(InvalidCredentials, *BODY, RateLimited, *STORE))
+async def log_in(login: Login, accounts: Accounts, limits: AttemptLimits) -> Session:
     """Open a session. One answer for an unknown address and a wrong password."""
+    await limits.count_attempt_at(login.email)
     return await accounts.login(login)
 
 
@@ -60,10 +66,13 @@ async def log_out(body: RefreshToken, sessions: Sessions) -> SignedOut:
 
 @router.post(
     "/password",
-    responses=problems(*TOKEN, SessionRequired, AccountGone, WrongPassword, *BODY, *STORE),
+    responses=problems(
+        *TOKEN, SessionRequired, AccountGone, WrongPassword, *BODY, RateLimited, *STORE
+    ),
 )
 async def change_password(
-    user_id: SessionUserId, change: PasswordChange, accounts: Accounts
+    user_id: SessionUserId, change: PasswordChange, accounts: Accounts, limits: RequestLimits
 ) -> Session:
     """Change it. Every session ends; the answer is a new one."""
+    await limits.count_password(user_id)
     return await accounts.change_password(user_id, change)

@@ -10,10 +10,13 @@ from parley.core.errors import (
     ModelTimeout,
     ModelUnavailable,
     NotYourResource,
+    RateLimited,
+    TooManyStreams,
     TurnInProgress,
     WorkerLost,
 )
 from parley.dependencies.auth import Owner
+from parley.dependencies.limits import RequestLimits
 from parley.dependencies.services import Chat
 from parley.routers._events import EventStream, frames_of
 from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
@@ -50,6 +53,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         TurnInProgress,
         ConversationMoved,
         *BODY,
+        RateLimited,
+        TooManyStreams,
         ModelError,
         ModelUnavailable,
         ModelTimeout,
@@ -63,7 +68,9 @@ router = APIRouter(prefix="/{user_id}/chat", tags=["chat"], route_class=JsonRout
 
 
 @router.post("", responses=_RESPONSES)
-async def send_message(owner: Owner, body: ChatRequest, chat: Chat, request: Request) -> Response:
+async def send_message(
+    owner: Owner, body: ChatRequest, chat: Chat, limits: RequestLimits, request: Request
+) -> Response:
     """
     Send one message and get the reply.
 
@@ -71,7 +78,8 @@ async def send_message(owner: Owner, body: ChatRequest, chat: Chat, request: Req
     With `stream` or `Accept: text/event-stream` the reply comes as it is written. Closing the
     connection does not end the turn: it is recorded, and the conversation has it.
     """
-    events = chat.stream(owner, body)
+    await limits.count_message(owner)
+    events = chat.stream(owner, body, await limits.take_slot(owner))
     # A refusal is raised here, before anything is sent: a problem, never half a stream.
     started = await anext(events)
     if isinstance(started, TurnStarted) and (body.stream or _wants_events(request)):

@@ -4,6 +4,8 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 
+from parley.core import metrics
+
 PATH = "/metrics"
 
 
@@ -15,10 +17,14 @@ def install(app: FastAPI) -> None:
     A label is a route's template or `none`, never a path: its ids would make a series each.
     A stream's duration is that until its first byte.
     """
+    # Its own: the library refuses to count for a second application in one registry.
+    registry = CollectorRegistry()
+    # Of several processes all counts are read from their files; this is for one alone.
+    for metric in metrics.ALL:
+        registry.register(metric)
     Instrumentator(
         should_group_status_codes=False,
         should_exclude_streaming_duration=True,
         excluded_handlers=[f"^{PATH}$", "^/health"],
-        # Its own: the library refuses to count for a second application in one registry.
-        registry=CollectorRegistry(),
+        registry=registry,
     ).instrument(app).expose(app, endpoint=PATH, include_in_schema=False)

@@ -23,6 +23,7 @@ from parley.crud.ports import Store
 from parley.schemas.conversations import Conversation, ConversationDraft, Message, MessageStatus
 from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Reply, TurnStarted
 from parley.services.responders.base import PromptMessage, Responder
+from parley.services.streams import Slot
 from parley.services.turns import Event, LiveTurn, TurnRunner, problem_of
 from parley.services.workers import Worker
 
@@ -67,11 +68,13 @@ class ChatService:
         self._worker = worker
         self._limits = limits
 
-    def stream(self, user_id: str, request: ChatRequest) -> AsyncGenerator[Event]:
+    def stream(
+        self, user_id: str, request: ChatRequest, slot: Slot | None = None
+    ) -> AsyncGenerator[Event]:
         """
         Answer one message; record both sides of the turn, or neither.
 
-        The turn goes on when nobody reads any more. No transaction is open while the model
+        The turn goes on when nobody reads any more, and holds the `slot` until it ends. No transaction is open while the model
         thinks: a slow one holds a socket, never a database connection.
 
         Yields:
@@ -94,7 +97,7 @@ class ChatService:
             fence=new_id(),
         )
         is_new = request.conversation_id is None
-        return self._runner.start(user_id, turn, partial(self._run, is_new=is_new)).read()
+        return self._runner.start(user_id, turn, partial(self._run, is_new=is_new), slot).read()
 
     async def _run(self, live: LiveTurn, *, is_new: bool) -> ChatReply:
         turn = live.turn

@@ -18,6 +18,7 @@ from parley.core.logging import frames_of
 from parley.crud.ports import Store
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, Delta, NewTurn, Turn, TurnStarted, TurnStatus
+from parley.services.streams import Slot
 
 SETTLE_SECONDS = 1.0
 LAST_WORDS_SECONDS = 5.0
@@ -114,9 +115,15 @@ class TurnRunner:
         self.is_draining = False
 
     def start(
-        self, user_id: str, turn: NewTurn, work: Callable[[LiveTurn], Awaitable[ChatReply]]
+        self,
+        user_id: str,
+        turn: NewTurn,
+        work: Callable[[LiveTurn], Awaitable[ChatReply]],
+        slot: Slot | None = None,
     ) -> LiveTurn:
         """
+        The `slot` is held until the turn has ended.
+
         Raises:
             Draining: this process begins nothing new.
         """
@@ -126,6 +133,9 @@ class TurnRunner:
         task = asyncio.create_task(self._supervise(live, work), name=f"turn {turn.id}")
         self._running[task] = live
         task.add_done_callback(self._running.pop)
+        if slot is not None:
+            slot.hold()
+            task.add_done_callback(lambda _: slot.leave())
         return live
 
     @property

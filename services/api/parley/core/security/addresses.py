@@ -27,6 +27,18 @@ def client_address(
     return str(address)
 
 
+def bucket_of(address: str | None) -> str:
+    """
+    Whom to count as one: of IPv6 the whole /64, which is what a single customer is given.
+
+    Who has no address, as on a Unix socket, shares one bucket with all that have none.
+    """
+    known = _address(address or "")
+    if isinstance(known, IPv6Address):
+        return str(IPv6Network((known.packed[:8] + bytes(8), 64)))
+    return "unknown" if known is None else str(known)
+
+
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)

@@ -1,0 +1,91 @@
+"""How often somebody may ask, and how much they may have open: asked before the work is done."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from parley.core import audit
+from parley.core.errors import RateLimited, TooManyStreams
+from parley.dependencies.services import services
+from parley.schemas.limits import Standing
+from parley.services.limits import LimitService
+from parley.services.streams import Slot, StreamService
+
+
+class Limits:
+    """
+    For one request. What is left is said on its answer, whatever that is; a refusal is audited.
+
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/
+    """
+
+    def __init__(self, request: Request, limits: LimitService, streams: StreamService) -> None:
+        self._state = request.state
+        self._limits = limits
+        self._streams = streams
+        self._standings: list[Standing] = []
+
+    async def count_message(self, user_id: str) -> None:
+        """
+        Raises:
+            RateLimited: as all of these.
+        """
+        self._admit(await self._limits.chat(user_id), user_id)
+
+    async def count_attempt(self) -> None:
+        self._admit(await self._limits.address(self._state.client_address), None)
+
+    async def count_attempt_at(self, email: str) -> None:
+        """Before a password is hashed: that is what costs. `email` is normalised."""
+        self._admit(await self._limits.account(self._state.client_address, email), None)
+
+    async def count_password(self, user_id: str) -> None:
+        self._admit(await self._limits.password(user_id), user_id)
+
+    async def take_slot(self, user_id: str) -> Slot:
+        """
+        It is held until the request has ended, and by whoever else holds it.
+
+        Raises:
+            TooManyStreams: the user has too many turns and streams open.
+        """
+        try:
+            slot = await self._streams.take(user_id)
+        except TooManyStreams:
+            audit.record(audit.Event.RATE_LIMITED, user_id, limit="streams")
+            raise
+        self._state.at_end.append(slot.leave)
+        return slot
+
+    def _admit(self, standing: Standing, user_id: str | None) -> None:
+        self._standings.append(standing)
+        self._state.answer_headers.update(_headers(self._standings))
+        if not standing.is_admitted:
+            audit.record(audit.Event.RATE_LIMITED, user_id, limit=standing.quota.name)
+            raise RateLimited(standing.reset_seconds)
+
+
+def _headers(standings: Sequence[Standing]) -> dict[str, str]:
+    quotas = [standing.quota for standing in standings]
+    return {
+        "RateLimit-Policy": ", ".join(f'"{q.name}";q={q.amount};w={q.seconds}' for q in quotas),
+        "RateLimit": ", ".join(
+            f'"{s.quota.name}";r={s.remaining};t={s.reset_seconds}' for s in standings
+        ),
+    }
+
+
+async def limits(request: Request) -> Limits:
+    wired = await services(request)
+    return Limits(request, wired.limits, wired.streams)
+
+
+async def attempt_limits(asking: Annotated[Limits, Depends(limits)]) -> Limits:
+    """The address has been counted, whatever the body turns out to be."""
+    await asking.count_attempt()
+    return asking
+
+
+RequestLimits = Annotated[Limits, Depends(limits)]
+AttemptLimits = Annotated[Limits, Depends(attempt_limits)]

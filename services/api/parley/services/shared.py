@@ -1,0 +1,72 @@
+"""What the processes share through Redis, as long as it answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import structlog
+
+from parley.core.errors import Unavailable
+from parley.core.metrics import REDIS_AWAY, REDIS_OUTAGES
+from parley.crud.ports import Common
+
+COOL_DOWN_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+class Shared:
+    """
+    Asks, and once nothing has answered asks no more: nobody waits for a second time-out.
+
+    One background probe, and no user's request, finds out when it is back.
+    """
+
+    def __init__(self, common: Common) -> None:
+        self._common = common
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def is_away(self) -> bool:
+        return self._probing is not None
+
+    async def ask(self, question: Callable[[Common], Awaitable[Answer]]) -> Answer | None:
+        """None where there is no answer: the process has to do by itself."""
+        if self.is_away:
+            return None
+        try:
+            return await question(self._common)
+        except Unavailable:
+            if not self.is_away:
+                self._probing = asyncio.create_task(self._until_it_answers())
+            return None
+
+    async def close(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probing
+        await self._common.close()
+
+    async def _until_it_answers(self) -> None:
+        log.warning("redis-away", limits="in-process")
+        REDIS_OUTAGES.inc()
+        REDIS_AWAY.set(1)
+        try:
+            while not await self._answers():
+                pass
+            log.info("redis-back")
+        finally:
+            REDIS_AWAY.set(0)
+            self._probing = None
+
+    async def _answers(self) -> bool:
+        await asyncio.sleep(COOL_DOWN_SECONDS)
+        try:
+            await self._common.ping()
+        except Unavailable:
+            return False
+        return True
