@@ -21,6 +21,7 @@ from parley.crud.sql.store import SqlStore
 from parley.dependencies.services import Services
 from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
+from parley.schemas.health import Readiness
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.chat import ChatLimits, ChatService
@@ -57,7 +58,14 @@ ALIAS_DEPRECATED = deprecated(
 log = structlog.get_logger(__name__)
 
 
-def open_store(settings: Settings) -> SqlStore:
+class DatabaseRefused(Exception):
+    """In production this database must not be used so; the log says why, a line a fault."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+def open_store(settings: Settings, *, refuses_faults: bool = False) -> SqlStore:
     """Opens nothing yet: the first transaction does."""
     engine = create_engine(
         settings.database_url.get_secret_value(),
@@ -66,7 +74,11 @@ def open_store(settings: Settings) -> SqlStore:
         pooler=settings.database_pooler,
         timeout_seconds=settings.database_timeout_seconds,
     )
-    return SqlStore(engine, timeout_seconds=settings.database_timeout_seconds)
+    return SqlStore(
+        engine,
+        timeout_seconds=settings.database_timeout_seconds,
+        refuses_faults=refuses_faults,
+    )
 
 
 def create_app(
@@ -80,7 +92,7 @@ def create_app(
     """
     settings.check_serving()
     configure_logging(settings.log_level, settings.log_format)
-    store = store or open_store(settings)
+    store = store or open_store(settings, refuses_faults=settings.is_production)
     runner = TurnRunner(store)
     worker = Worker(store)
     app = FastAPI(
@@ -119,12 +131,15 @@ def _lifespan(
         try:
             runner.open()
             worker.start()
-            readiness = await app.state.services.health.ready()
-            log.info("started", **readiness.model_dump())
+            log.info("started", **(await _look_around(app)).model_dump())
             yield
             await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
             await worker.stop()
             await store.close()
+        except DatabaseRefused:
+            await worker.stop()
+            await store.close()
+            raise
         except Exception as bug:  # noqa: BLE001 - told on, without what it quotes
             log.error("lifespan-crashed", **frames_of(bug))
             # The server logs what it gets, with all that it quotes.
@@ -132,6 +147,17 @@ def _lifespan(
             raise RuntimeError(msg) from None
 
     return lifespan
+
+
+async def _look_around(app: FastAPI) -> Readiness:
+    """
+    Raises:
+        DatabaseRefused: it answers, and must not be used so.
+    """
+    readiness: Readiness = await app.state.services.health.ready()
+    if readiness.database == "refused":
+        raise DatabaseRefused
+    return readiness
 
 
 def _services(
@@ -168,7 +194,9 @@ def _services(
         ),
         chat=ChatService(store, responder, runner, worker, limits),
         conversations=ConversationService(store, cursors),
-        health=HealthService(store, runner, version=__version__),
+        health=HealthService(
+            store, runner, version=__version__, refuses_faults=settings.is_production
+        ),
         keys=KeyService(store, cursors),
         sessions=sessions,
         turns=TurnService(store),

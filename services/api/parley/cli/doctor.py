@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -33,6 +34,19 @@ async def examine() -> list[Finding]:
     ]
 
 
+async def refusals(settings: Settings) -> Sequence[str]:
+    """What keeps production from this database, as far as it answers now."""
+    if not settings.is_production:
+        return ()
+    store = open_store(settings)
+    try:
+        return await store.faults()
+    except Unavailable:
+        return ()
+    finally:
+        await store.close()
+
+
 async def _database(settings: Settings) -> list[Finding]:
     url = engine_url(settings.database_url.get_secret_value())
     where = url.render_as_string(hide_password=True)
@@ -42,7 +56,8 @@ async def _database(settings: Settings) -> list[Finding]:
         try:
             await store.ping()
             took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
-            return [Finding("database", ok=True, detail=took), await _schema(store)]
+            found = [Finding("database", ok=True, detail=took), await _schema(store)]
+            return [*found, *await _powers(store)] if settings.is_production else found
         finally:
             await store.close()
     except Unavailable:
@@ -60,6 +75,13 @@ async def _schema(store: Store) -> Finding:
         old = f"{revision}, but this release needs {SCHEMA_REVISION}: run `parley migrate`"
         return Finding("schema", ok=False, detail=old)
     return Finding("schema", ok=True, detail=revision)
+
+
+async def _powers(store: Store) -> list[Finding]:
+    faults = await store.faults()
+    if not faults:
+        return [Finding("role", ok=True, detail="has the powers that the API needs, and no other")]
+    return [Finding("role", ok=False, detail=fault) for fault in faults]
 
 
 async def _redis(settings: Settings) -> Finding:

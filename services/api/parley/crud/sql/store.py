@@ -1,16 +1,17 @@
 """SQLite and PostgreSQL. Rows are born and die in this package."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import cast
 from uuid import UUID
 
+import structlog
 from sqlalchemy import QueuePool, delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from parley.core.database import for_reading
-from parley.core.errors import Overloaded
+from parley.core.errors import DatabaseUnavailable, Overloaded
 from parley.core.resilience import Breaker, as_app_error
 from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
 from parley.crud.sql.accounts import SqlAccounts
@@ -19,6 +20,7 @@ from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.keys import SqlKeys
 from parley.crud.sql.lookup import owner_of
 from parley.crud.sql.messages import SqlMessages
+from parley.crud.sql.powers import faults_of
 from parley.crud.sql.sessions import SqlSessions
 from parley.crud.sql.turns import SqlTurns
 from parley.models import WorkerRow, utc_now
@@ -28,6 +30,8 @@ from parley.schemas.health import Pool
 # What is left of a request's time for saying that the database did not answer.
 _SHARE_OF_TIME = 0.9
 _SET_CONFIG = text("SELECT set_config(:name, :value, true)")
+
+log = structlog.get_logger(__name__)
 
 
 class SqlTransaction:
@@ -41,7 +45,14 @@ class SqlTransaction:
 
 
 class SqlStore:
-    def __init__(self, engine: AsyncEngine, *, timeout_seconds: float) -> None:
+    """
+    Where it `refuses_faults`, no user's transaction begins before the database has been seen to
+    have none: it may have been away when the process started.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, timeout_seconds: float, refuses_faults: bool = False
+    ) -> None:
         self._engine = engine
         self._has_rls = engine.dialect.name == "postgresql"
         self._timeout_seconds = timeout_seconds * _SHARE_OF_TIME
@@ -51,16 +62,21 @@ class SqlStore:
         )
         self._breaker = Breaker(self._select_one)
         self._turnstile = asyncio.Lock()
+        self._refuses_faults = refuses_faults
+        self._is_admitted = not refuses_faults
+        self._reported: Sequence[str] = ()
 
     @asynccontextmanager
     async def begin(
         self, user_id: str, *, read_only: bool = False
     ) -> AsyncGenerator[SqlTransaction]:
+        await self._admit()
         async with self._session(read_only=read_only) as session:
             await self._identify(session, "app.user_id", user_id)
             yield SqlTransaction(session, user_id)
 
     async def resolve(self, credential: Credential) -> str | None:
+        await self._admit()
         async with self._session(read_only=True) as session:
             await self._identify(session, "app.lookup", credential[0])
             return cast("str | None", await session.scalar(owner_of(credential)))
@@ -71,17 +87,25 @@ class SqlStore:
 
     async def revision(self) -> str | None:
         async with self._session(read_only=True) as session:
-            connection = await session.connection()
-            if not await connection.run_sync(
-                lambda sync: sync.dialect.has_table(sync, "alembic_version")
-            ):
-                return None
-            version = await session.scalar(text("SELECT version_num FROM alembic_version"))
-            return cast("str | None", version)
+            return await _revision(session)
 
     def pool(self) -> Pool | None:
         pool = cast("QueuePool", self._engine.pool)
         return Pool(size=pool.size(), in_use=pool.checkedout(), overflow=max(0, pool.overflow()))
+
+    async def faults(self) -> Sequence[str]:
+        if not self._has_rls:
+            return ()
+        async with self._session(read_only=True) as session:
+            faults = await faults_of(session, is_migrated=await _revision(session) is not None)
+        if self._refuses_faults:
+            self._is_admitted = not faults
+            if faults and faults != self._reported:
+                # Once, and not for each request that is refused.
+                self._reported = faults
+                for fault in faults:
+                    log.error("database-refused", fault=fault)
+        return faults
 
     async def renew(self, worker_id: UUID) -> None:
         async with self._session() as session:
@@ -139,6 +163,10 @@ class SqlStore:
         finally:
             self._turnstile.release()
 
+    async def _admit(self) -> None:
+        if not self._is_admitted and await self.faults():
+            raise DatabaseUnavailable
+
     async def _identify(self, session: AsyncSession, name: str, value: str) -> None:
         if self._has_rls:
             # Local to this transaction, so that a pooled connection never keeps an identity.
@@ -147,3 +175,11 @@ class SqlStore:
     async def _select_one(self) -> None:
         async with self._engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
+
+
+async def _revision(session: AsyncSession) -> str | None:
+    connection = await session.connection()
+    if not await connection.run_sync(lambda sync: sync.dialect.has_table(sync, "alembic_version")):
+        return None
+    version = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    return cast("str | None", version)
