@@ -21,7 +21,15 @@ from parley.crud.sql.store import SqlStore
 from parley.models import Base
 from tests.conftest import TIMEOUT_SECONDS
 from tests.databases import DatabaseUrls
-from tests.integration.security.attempts import ATTEMPTS, CANARY, Attempt, Bobs, give_bob, methods
+from tests.integration.security.attempts import (
+    ALICES_EMAIL,
+    ATTEMPTS,
+    CANARY,
+    Attempt,
+    Bobs,
+    give_bob,
+    methods,
+)
 
 # As it goes over the wire: `$1::VARCHAR` or `?`.
 FILTER = re.compile(r"\b(?:\w+\.user_id|users\.id) = (\$\d+(?:::\w+)?|\?)")
@@ -102,6 +110,9 @@ async def neither(sqlite_url: str) -> AsyncGenerator[Place]:
 
 async def outcome(store: SqlStore, alice: str, attempt: Attempt, bobs: Bobs) -> object:
     """What is returned, or the type of the error."""
+    if attempt.is_registered:
+        async with store.begin(alice) as tx:
+            await tx.accounts.create(ALICES_EMAIL, "hash")
     try:
         async with store.begin(alice) as tx:
             return await attempt.call(tx, bobs)

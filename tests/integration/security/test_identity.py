@@ -133,6 +133,7 @@ class TestAConnection:
         store = SqlStore(engine, timeout_seconds=2)
         async with store.begin(alice) as tx:
             await tx.accounts.create(EMAIL, "hash")
+            await tx.sessions.open(new_id(), "hash", 3600)
         conversation = await make_conversation(store, alice)
         await record(store, alice, conversation.id)
 

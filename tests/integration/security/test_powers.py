@@ -12,6 +12,7 @@ from parley.crud.sql.store import SqlStore
 from parley.main import DatabaseRefused, create_app
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
+from tests.factories import make_account
 from tests.logins import Login, login_beside
 from tests.proxy import proxied
 
@@ -159,6 +160,9 @@ class TestADatabaseThatIsAwayAtTheStart:
         self, login: Login, late: FastAPI, alice: str, bearer
     ):
         """Whoever asks first: here nobody has asked whether it is ready."""
+        store = SqlStore(create_engine(login.url), timeout_seconds=10)
+        await make_account(store, alice)
+        await store.close()
         await login.do("ALTER ROLE {role} BYPASSRLS")
         answer = await ask(late, "/api/v1/conversations", bearer(alice))
         assert (503, "database-unavailable") == (answer.status_code, answer.json()["code"])
