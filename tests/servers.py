@@ -36,7 +36,6 @@ _READY_SECONDS = 30
 
 _POSTGRES_SETTINGS = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",
     "scram_iterations": "1",  # what makes a guess expensive makes every connection slow

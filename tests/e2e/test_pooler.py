@@ -15,6 +15,7 @@ from parley.core.database import create_engine
 from parley.core.errors import DatabaseUnavailable
 from parley.core.ids import new_id
 from parley.crud.sql.store import SqlStore
+from parley.models import Base
 from parley.schemas.accounts import EmailCredential
 from tests.conftest import SECRET, TIMEOUT_SECONDS
 from tests.databases import DatabaseUrls
@@ -30,18 +31,19 @@ SERVER_CONNECTIONS = 4
 BACK_SECONDS = 5
 EMAIL = "ann@example.com"
 
+OWNED = ["users", *(t.name for t in Base.metadata.sorted_tables if "user_id" in t.columns)]
 # Asked in a transaction that has set nothing, in a server connection that others have just used.
-LEFT_BEHIND = """
+LEFT_BEHIND = f"""
 SELECT
   nullif(current_setting('app.user_id', true), '') AS user_id,
   nullif(current_setting('app.lookup', true), '') AS lookup,
-  (SELECT count(*) FROM messages) + (SELECT count(*) FROM users) AS rows,
+  {" + ".join(f"(SELECT count(*) FROM {table})" for table in OWNED)} AS rows,
   (SELECT count(*) FROM pg_prepared_statements) AS statements,
   (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) AS locks,
   -- PgBouncer sets these two for each client.
   (SELECT array_agg(name) FROM pg_settings
    WHERE source = 'session' AND name NOT IN ('application_name', 'client_encoding')) AS settings
-"""
+"""  # noqa: S608 - our own tables
 SEEN = "SELECT pg_backend_pid() AS pid, array_agg(DISTINCT user_id) AS owners FROM messages"
 TIME_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 NOTHING = dict.fromkeys(("user_id", "lookup", "settings")) | dict.fromkeys(

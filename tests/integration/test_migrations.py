@@ -14,6 +14,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
 from parley.cli.migrate import ALEMBIC_INI
 from parley.core.database import create_engine
@@ -47,6 +48,13 @@ BREAKS_A_REFERENCE = A_BATCH_CHANGE.replace(
     'with op.batch_alter_table("conversations") as batch:\n'
     '        batch.alter_column("title", existing_type=sa.Text(), nullable=True)',
     'op.execute("DELETE FROM turns")',
+)
+
+
+FAILS = A_BATCH_CHANGE.replace(
+    'with op.batch_alter_table("conversations") as batch:\n'
+    '        batch.alter_column("title", existing_type=sa.Text(), nullable=True)',
+    'op.execute("SELECT 1 / 0")',
 )
 
 
@@ -161,6 +169,35 @@ class TestDraft:
         assert "nullable=False" in text
         command.upgrade(config, "head")
         command.check(config)
+
+
+class TestVersionTable:
+    @pytest.mark.parametrize("url", ["postgres"], indirect=True)
+    def test_nobody_else_writes_to_it_from_the_step_that_shows_its_revision(
+        self, drafts, url: str, postgres: DatabaseUrls
+    ):
+        """Not only behind the last one: here it fails, and the API sees the revision before it."""
+
+        async def may_write() -> bool:
+            async with connected(postgres.api) as api:
+                return await api.fetchval(
+                    "SELECT has_table_privilege(current_user, 'alembic_version', 'INSERT')"
+                )
+
+        async def give() -> None:
+            async with connected(postgres.api) as api:
+                role = await api.fetchval("SELECT current_user")
+            async with connected(postgres.owner) as owner:
+                await owner.execute(f"GRANT ALL ON alembic_version TO {role}")
+
+        config = drafts(FAILS)
+        command.downgrade(config, "base")
+        asyncio.run(give())
+        with pytest.raises(DBAPIError, match="division by zero"):
+            command.upgrade(config, "head")
+
+        assert SCHEMA_REVISION == on_store(url, lambda store: store.revision())
+        assert not asyncio.run(may_write())
 
 
 class TestFilledDatabase:

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from parley.core.database import create_engine
 from parley.core.settings import Settings
 from parley.crud.sql.store import SqlStore
-from parley.main import create_app, open_store
+from parley.main import create_app
+from parley.wiring import open_store
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls, connected
 from tests.factories import make_account

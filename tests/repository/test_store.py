@@ -153,53 +153,7 @@ async def filled(postgres: DatabaseUrls, alice: str, bob: str) -> DatabaseUrls:
     return postgres
 
 
-OWNED = {"users": "id", "conversations": "user_id", "turns": "user_id", "messages": "user_id"}
-
-
-class TestRowLevelSecurity:
-    async def test_without_an_identity_nothing_is_there(self, filled: DatabaseUrls):
-        async with connected(filled.api) as api:
-            for table in OWNED:
-                assert 0 == await api.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608
-
-    async def test_an_identity_shows_its_own_rows_and_lasts_for_one_transaction(
-        self, filled: DatabaseUrls, alice: str
-    ):
-        async with connected(filled.api) as api:
-            for table, owner in OWNED.items():
-                async with api.transaction():
-                    await api.execute("SELECT set_config('app.user_id', $1, true)", alice)
-                    rows = await api.fetch(f"SELECT {owner} AS owner FROM {table}")  # noqa: S608
-                assert {alice} == {row["owner"] for row in rows}
-                assert 0 == await api.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608
-
-    async def test_a_lookup_shows_the_one_account_that_it_names(
-        self, filled: DatabaseUrls, bob: str
-    ):
-        async with connected(filled.api) as api, api.transaction():
-            await api.execute("SELECT set_config('app.lookup', 'bob@example.com', true)")
-            users = await api.fetch("SELECT id FROM users")
-            changed = await api.execute("UPDATE users SET email = 'x'")
-            messages = await api.fetchval("SELECT count(*) FROM messages")
-
-        assert [bob] == [user["id"] for user in users]
-        assert "UPDATE 0" == changed
-        assert 0 == messages
-
-    async def test_a_row_cannot_be_given_to_somebody_else(
-        self, filled: DatabaseUrls, alice: str, bob: str
-    ):
-        for statement in (
-            "UPDATE conversations SET user_id = $1",
-            "UPDATE users SET id = $1",
-            "INSERT INTO users VALUES ($1, 'new@example.com', 'hash', NULL, now())",
-        ):
-            async with connected(filled.api) as api:
-                with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    async with api.transaction():
-                        await api.execute("SELECT set_config('app.user_id', $1, true)", alice)
-                        await api.execute(statement, bob)
-
+class TestKeysAndRights:
     async def test_a_message_in_anothers_conversation_cannot_be_said(
         self, filled: DatabaseUrls, alice: str, bob: str
     ):
@@ -215,23 +169,6 @@ class TestRowLevelSecurity:
                     turn["conversation_id"],
                     turn["id"],
                 )
-
-    async def test_every_table_with_an_owner_forces_its_policies(self, postgres: DatabaseUrls):
-        async with connected(postgres.owner) as owner:
-            tables = await owner.fetch(
-                """
-                SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced,
-                  (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid
-                   AND p.polcmd = '*' AND p.polwithcheck IS NOT NULL) AS policies
-                FROM pg_class c
-                WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
-                  AND (c.relname = 'users' OR EXISTS (SELECT 1 FROM pg_attribute a
-                       WHERE a.attrelid = c.oid AND a.attname = 'user_id'))
-                """
-            )
-
-        assert set(OWNED) <= {table["relname"] for table in tables}
-        assert {(True, 1)} == {(table["forced"], table["policies"]) for table in tables}
 
     async def test_the_api_may_read_the_version_and_not_write_it(self, postgres: DatabaseUrls):
         async with connected(postgres.api) as api:

@@ -25,7 +25,8 @@ LOCK = 0x7061726C6579
 # For waiting on another process that migrates; each migration sets limits of its own.
 TIMEOUT_SECONDS = 600
 
-# Whoever else may write to the version table could tell the API that the schema is another.
+# Whoever else may write to the version table could tell the API that the schema is another. In the
+# transaction of each step too: whoever sees its revision sees the right ones.
 KEEP_VERSION_TABLE = """
 DO $$
 DECLARE
@@ -65,6 +66,11 @@ def say_step(step: MigrationInfo, **_: object) -> None:
     context.config.print_stdout("%s %s: %s", verb, revision.revision, revision.doc)
 
 
+def keep_version_table(ctx: MigrationContext, **_: object) -> None:
+    if ctx.dialect.name == "postgresql":
+        ctx.connection.execute(text(KEEP_VERSION_TABLE))
+
+
 def configure(dialect: Dialect, **options: object) -> None:
     sqlite = dialect.name == "sqlite"
     context.configure(
@@ -80,7 +86,9 @@ def configure(dialect: Dialect, **options: object) -> None:
 
 
 def migrate(connection: Connection) -> None:
-    configure(connection.dialect, connection=connection, on_version_apply=say_step)
+    configure(
+        connection.dialect, connection=connection, on_version_apply=[say_step, keep_version_table]
+    )
     current, newest = context.get_context().get_current_revision(), context.get_head_revision()
     if current and current.isdecimal() and newest and current > newest:
         # As after a release is rolled back: its schema stays, and this code can work on it.

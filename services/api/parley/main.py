@@ -1,4 +1,4 @@
-"""The composition root: the one module that knows every floor."""
+"""The application: what `wiring` makes, behind its routes and its one layer."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -9,41 +9,18 @@ import structlog
 from fastapi import FastAPI
 
 from parley import __version__, middleware, problems
-from parley.core.database import create_engine
 from parley.core.logging import configure_logging, frames_of
-from parley.core.security.better_auth import SignedSessions
-from parley.core.security.configured import issuers_of
-from parley.core.security.cursors import Cursors
-from parley.core.security.passwords import Passwords
-from parley.core.security.secret import derive_key, embedded_secret
-from parley.core.security.tokens import LocalTokens
 from parley.core.settings import InvalidSettings, Settings, load_settings
-from parley.crud.memory.limits import MemoryLimiter
-from parley.crud.ports import BetterAuthSessions, Store
-from parley.crud.sql.better_auth import SqlBetterAuthSessions
-from parley.crud.sql.database import SqlDatabase
-from parley.crud.sql.store import SqlStore
-from parley.dependencies.cookies import CookieRules
+from parley.crud.ports import Store
 from parley.dependencies.services import Services
 from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
-from parley.schemas.limits import Quota
-from parley.services.accounts import AccountService
-from parley.services.authentication import Authentication
-from parley.services.better_auth import BetterAuth
-from parley.services.chat import ChatLimits, ChatService
-from parley.services.conversations import ConversationService
-from parley.services.health import HealthService
-from parley.services.keys import KeyService
-from parley.services.limits import LimitService
-from parley.services.liveness import LiveSessions
+from parley.schemas.health import Readiness
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
-from parley.services.sessions import SessionService
-from parley.services.shared import Shared
-from parley.services.streams import StreamService
-from parley.services.turns import TurnRunner, TurnService
+from parley.services.turns import TurnRunner
 from parley.services.workers import Worker
+from parley.wiring import open_store, services_of
 
 TITLE = "Parley"
 DESCRIPTION = """
@@ -68,32 +45,11 @@ ALIAS_DEPRECATED = deprecated(
 log = structlog.get_logger(__name__)
 
 
-def open_store(settings: Settings) -> SqlStore:
-    """Opens nothing yet: the first transaction does."""
-    engine = create_engine(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
-        pool_overflow=settings.database_pool_overflow,
-        pooler=settings.database_pooler,
-        timeout_seconds=settings.database_timeout_seconds,
-    )
-    return SqlStore(engine, timeout_seconds=settings.database_timeout_seconds)
+class DatabaseRefused(Exception):
+    """In production this database must not be used so; the log says why, a line a fault."""
 
-
-def open_sessions(settings: Settings, store: Store | None = None) -> BetterAuthSessions:
-    """Better Auth's, over the store's own connections where they are in its database."""
-    url = settings.better_auth_database_url
-    if url is None and isinstance(store, SqlStore):
-        return SqlBetterAuthSessions(store.database, settings.better_auth_session_table)
-    engine = create_engine(
-        (url or settings.database_url).get_secret_value(),
-        pool_size=settings.database_pool_size,
-        # Good behind a pooler and without one; which it is, nobody has to say.
-        pooler="transaction",
-        timeout_seconds=settings.database_timeout_seconds,
-    )
-    database = SqlDatabase(engine, timeout_seconds=settings.database_timeout_seconds)
-    return SqlBetterAuthSessions(database, settings.better_auth_session_table)
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 def create_app(
@@ -107,7 +63,7 @@ def create_app(
     """
     settings.check_serving()
     configure_logging(settings.log_level, settings.log_format)
-    store = store or open_store(settings)
+    store = store or open_store(settings, refuses_faults=settings.is_production)
     runner = TurnRunner(store)
     worker = Worker(store)
     closing = AsyncExitStack()
@@ -125,7 +81,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runner = runner
-    app.state.services = _services(
+    app.state.services = services_of(
         settings, store, responder or EchoResponder(), runner, worker, closing=closing
     )
     _include_routers(app, has_local_accounts="local" in settings.auth_mode)
@@ -163,14 +119,16 @@ def _lifespan(
             services: Services = app.state.services
             runner.open()
             worker.start()
-            services.streams.start()
-            readiness = await services.health.ready()
-            log.info("started", **readiness.model_dump())
+            for background in (worker, services.streams):
+                background.start()
+                closing.push_async_callback(background.stop)
+            log.info("started", **(await _look_around(services)).model_dump())
             yield
             await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
-            await services.streams.stop()
-            await worker.stop()
             await closing.aclose()
+        except DatabaseRefused:
+            await closing.aclose()
+            raise
         except Exception as bug:  # noqa: BLE001 - told on, without what it quotes
             log.error("lifespan-crashed", **frames_of(bug))
             # The server logs what it gets, with all that it quotes.
@@ -180,108 +138,15 @@ def _lifespan(
     return lifespan
 
 
-def _services(
-    settings: Settings,
-    store: Store,
-    responder: Responder,
-    runner: TurnRunner,
-    worker: Worker,
-    *,
-    closing: AsyncExitStack,
-) -> Services:
-    secrets = _secrets(settings)
-    cursors = Cursors(*(derive_key(secret, "cursors") for secret in secrets))
-    tokens = LocalTokens(*secrets, lifetime_seconds=settings.auth_access_token_seconds)
-    live = LiveSessions(store)
-    sessions = SessionService(
-        store,
-        tokens,
-        live,
-        lifetime_seconds=settings.auth_refresh_token_seconds,
-        grace_seconds=settings.auth_refresh_grace_seconds,
-    )
-    shared = _open_shared(settings, closing)
-    return Services(
-        accounts=AccountService(
-            store,
-            sessions,
-            live,
-            Passwords(),
-            registration_is_open=settings.auth_registration == "open",
-        ),
-        authentication=Authentication(
-            store,
-            live,
-            local=tokens if "local" in settings.auth_mode else None,
-            issuers=issuers_of(settings, closing),
-            better_auth=_better_auth(settings, store, closing),
-        ),
-        chat=ChatService(store, responder, runner, worker, _turn_limits(settings)),
-        conversations=ConversationService(store, cursors),
-        cookies=_cookies(settings),
-        health=HealthService(store, runner, version=__version__),
-        keys=KeyService(store, cursors),
-        limits=_rate_limits(settings, shared, derive_key(secrets[0], "limits")),
-        sessions=sessions,
-        shared=shared,
-        streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
-        turns=TurnService(store),
-    )
-
-
-def _better_auth(settings: Settings, store: Store, closing: AsyncExitStack) -> BetterAuth | None:
-    if "better-auth" not in settings.auth_mode or settings.better_auth_secret is None:
-        return None
-    sessions = open_sessions(settings, store)
-    closing.push_async_callback(sessions.close)
-    return BetterAuth(sessions, SignedSessions(settings.better_auth_secret.get_secret_value()))
-
-
-def _cookies(settings: Settings) -> CookieRules | None:
-    origin = settings.better_auth_origin
-    if "better-auth" not in settings.auth_mode or origin is None:
-        return None
-    return CookieRules(
-        origins=frozenset({*settings.cors_origins, origin}), is_secure=origin.startswith("https:")
-    )
-
-
-def _secrets(settings: Settings) -> list[str]:
-    """The one that signs, and the one of before, if any, that is still believed."""
-    given = (settings.auth_secret, settings.auth_secret_previous)
-    secrets = [secret.get_secret_value() for secret in given if secret is not None]
-    return secrets if settings.auth_secret else [embedded_secret(), *secrets]
-
-
-def _turn_limits(settings: Settings) -> ChatLimits:
-    return ChatLimits(
-        system_prompt=settings.system_prompt,
-        history_max_messages=settings.history_max_messages,
-        silence_seconds=settings.model_timeout_seconds,
-        reply_seconds=settings.model_reply_seconds,
-        reply_max_characters=settings.reply_max_characters,
-    )
-
-
-def _rate_limits(settings: Settings, shared: Shared | None, key: bytes) -> LimitService:
-    return LimitService(
-        MemoryLimiter(),
-        shared,
-        chat=Quota.of("chat", settings.rate_limit_chat),
-        address=Quota.of("address", settings.rate_limit_auth),
-        key=key,
-    )
-
-
-def _open_shared(settings: Settings, closing: AsyncExitStack) -> Shared | None:
-    if settings.redis_url is None:
-        return None
-    # Slow to import, and not needed by who tries Parley out.
-    from parley.crud.redis.common import RedisCommon  # noqa: PLC0415
-
-    shared = Shared(RedisCommon(settings.redis_url.get_secret_value()))
-    closing.push_async_callback(shared.close)
-    return shared
+async def _look_around(services: Services) -> Readiness:
+    """
+    Raises:
+        DatabaseRefused: it answers, and must not be used so.
+    """
+    readiness = await services.health.ready()
+    if readiness.database == "refused":
+        raise DatabaseRefused
+    return readiness
 
 
 def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:

@@ -1,10 +1,12 @@
 """AppError -> RFC 9457. The only code that knows both."""
 
 from collections.abc import Callable
+from http import HTTPMethod, HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Scope
 
 from parley.core.errors import (
@@ -74,7 +76,22 @@ async def _refused_by_framework(request: Request, error: Exception) -> Response:
     told = refusal or _FRAMEWORK.get(error.status_code, InternalError)()
     response = response_for(request.scope, told)
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_methods_of(request))
     return response
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All of the path's (RFC 9110, 15.5.6): the framework names those of its first route only."""
+    asked = {name: request.scope[name] for name in ("type", "app", "path", "root_path", "headers")}
+    return [
+        method
+        for method in HTTPMethod
+        if any(
+            route.matches(asked | {"method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _shortened(step: str | int) -> str | int:

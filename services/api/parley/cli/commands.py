@@ -62,9 +62,13 @@ def serve(
         settings = load_settings()
         settings.check_serving()
         prepare()
+        from parley.cli.doctor import refusals  # noqa: PLC0415
         from parley.cli.serve import PortTaken, run  # noqa: PLC0415
         from parley.main import create_app  # noqa: PLC0415
 
+        # Each worker looks for itself; here it is said plainly, and before any of them is there.
+        if faults := asyncio.run(refusals(settings)):
+            _fail(*faults)
         try:
             run(create_app, settings, host)
         except PortTaken as taken:

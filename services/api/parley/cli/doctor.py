@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -11,8 +12,8 @@ from parley.core.security.keys import KeysUnreadable
 from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.redis.connection import ping
-from parley.main import open_sessions, open_store
 from parley.services.health import is_served_by
+from parley.wiring import open_sessions, open_store
 
 
 class Finding(NamedTuple):
@@ -37,6 +38,19 @@ async def examine() -> list[Finding]:
     ]
 
 
+async def refusals(settings: Settings) -> Sequence[str]:
+    """What keeps production from this database, as far as it answers now."""
+    if not settings.is_production:
+        return ()
+    store = open_store(settings)
+    try:
+        return await store.faults()
+    except Unavailable:
+        return ()
+    finally:
+        await store.close()
+
+
 async def _database(settings: Settings) -> list[Finding]:
     url = engine_url(settings.database_url.get_secret_value())
     where = url.render_as_string(hide_password=True)
@@ -46,7 +60,8 @@ async def _database(settings: Settings) -> list[Finding]:
         try:
             await store.ping()
             took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
-            return [Finding("database", ok=True, detail=took), await _schema(store)]
+            found = [Finding("database", ok=True, detail=took), await _schema(store)]
+            return [*found, *await _powers(store)] if settings.is_production else found
         finally:
             await store.close()
     except Unavailable:
@@ -100,6 +115,13 @@ async def _sessions(settings: Settings) -> Finding:
     finally:
         await sessions.close()
     return Finding(name, ok=True, detail=f"the table {table} can be read")
+
+
+async def _powers(store: Store) -> list[Finding]:
+    faults = await store.faults()
+    if not faults:
+        return [Finding("role", ok=True, detail="has the powers that the API needs, and no other")]
+    return [Finding("role", ok=False, detail=fault) for fault in faults]
 
 
 async def _redis(settings: Settings) -> Finding:

@@ -11,11 +11,11 @@ from parley.core.security.cursors import Cursors
 from parley.core.security.passwords import Passwords
 from parley.core.settings import Settings
 from parley.crud.ports import Store
-from parley.main import open_store
 from parley.schemas.accounts import Email, Registration, User
 from parley.schemas.keys import CreatedKey, KeyDraft
 from parley.services.keys import KeyService
 from parley.services.operators import AccountUnknown, OperatorService
+from parley.wiring import open_store
 
 Result = TypeVar("Result")
 

@@ -4,12 +4,14 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
 import typer
 import uvicorn
+from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
 from parley import __version__
@@ -166,6 +168,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         # Not gunicorn's wrappers: uvloop closes what it is given.
         await server.serve(sockets=[listener.sock for listener in self.sockets])
         beating.cancel()
+        if not server.started:
+            # What keeps it from starting keeps the next one too: gunicorn is to end, not to try again.
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     async def _beat(self, server: DrainingServer) -> None:
         while True:

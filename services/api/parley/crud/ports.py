@@ -270,6 +270,16 @@ class Store(Protocol):
         """The schema's revision, None where there is no schema yet."""
         ...
 
+    async def faults(self) -> Sequence[str]:
+        """
+        What makes this store unfit for production, a line each: powers that would let this process
+        past the policies between users, and commits that do not last.
+
+        Raises:
+            DatabaseUnavailable: no answer.
+        """
+        ...
+
     async def renew(self, worker_id: UUID) -> None:
         """Let the worker live for another LEASE_SECONDS."""
         ...

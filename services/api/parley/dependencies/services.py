@@ -1,4 +1,4 @@
-"""What `main` wired, handed to the routes that ask for it."""
+"""What `wiring` made, handed to the routes that ask for it."""
 
 from dataclasses import dataclass
 from typing import Annotated

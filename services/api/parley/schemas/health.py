@@ -15,7 +15,9 @@ class Health(Entity):
 
 class Readiness(Entity):
     status: Literal["ready", "not-ready"]
-    database: Literal["connected", "disconnected"]
+    database: Literal["connected", "disconnected", "refused"] = Field(
+        description="`refused`: in production it must not be used so; the log says why."
+    )
     schema_revision: str | None = Field(description="Of the database; null while it is not known.")
     draining: bool
 

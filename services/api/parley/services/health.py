@@ -16,12 +16,15 @@ PROBE_SECONDS = 0.5
 
 
 class HealthService:
-    def __init__(self, store: Store, runner: TurnRunner, *, version: str) -> None:
+    def __init__(
+        self, store: Store, runner: TurnRunner, *, version: str, refuses_faults: bool
+    ) -> None:
         self._store = store
         self._runner = runner
         self._version = version
         self._started_at = monotonic()
         self._revision: str | None = None
+        self._is_fit = not refuses_faults
 
     def alive(self) -> Health:
         """Asks nobody: a database that is down is no reason to restart this process."""
@@ -33,17 +36,23 @@ class HealthService:
 
     async def ready(self) -> Readiness:
         """
-        Once the database has answered with a schema this code knows, ready until draining.
+        Once the database has answered with a schema this code knows, and where faults are refused
+        with none of them, ready until draining.
 
         A later outage concerns every replica alike: taking them all out would help nobody.
         """
-        database = await self._database()
-        if database == "connected" and not is_served_by(self._revision):
+        database: Literal["connected", "disconnected", "refused"] = await self._database()
+        if database == "connected":
             with suppress(Unavailable):
-                self._revision = await self._store.revision()
+                if not self._is_fit:
+                    self._is_fit = not await self._store.faults()
+                    database = "connected" if self._is_fit else "refused"
+                if not is_served_by(self._revision):
+                    self._revision = await self._store.revision()
         draining = self._runner.is_draining
+        is_ready = self._is_fit and is_served_by(self._revision) and not draining
         return Readiness(
-            status="ready" if is_served_by(self._revision) and not draining else "not-ready",
+            status="ready" if is_ready else "not-ready",
             database=database,
             schema_revision=self._revision,
             draining=draining,

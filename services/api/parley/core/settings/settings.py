@@ -35,6 +35,10 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
     )
 
     @property
+    def is_production(self) -> bool:
+        return self.environment == "production"
+
+    @property
     def migration_url(self) -> str:
         """
         Raises:
@@ -43,7 +47,7 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
         """
         if self.database_migration_url is not None:
             return self.database_migration_url.get_secret_value()
-        if self.environment == "production" or self.database_pooler == "transaction":
+        if self.is_production or self.database_pooler == "transaction":
             raise InvalidSettings(["DATABASE_MIGRATION_URL: set it to the database owner's URL"])
         return self.database_url.get_secret_value()
 
@@ -63,7 +67,7 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
                 " processes share what is live through Redis"
             )
         faults += self._faults_of_issuers()
-        if self.environment == "production":
+        if self.is_production:
             faults += self._faults_in_production()
         if faults:
             raise InvalidSettings(faults)

@@ -7,7 +7,7 @@ run one after the other.
 
 from asyncio import Lock
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -105,6 +105,9 @@ class MemoryStore:
 
     async def revision(self) -> str | None:
         return SCHEMA_REVISION
+
+    async def faults(self) -> Sequence[str]:
+        return ()
 
     async def renew(self, worker_id: UUID) -> None:
         worker_store[worker_id] = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)

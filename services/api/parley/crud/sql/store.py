@@ -1,13 +1,15 @@
 """SQLite and PostgreSQL. Rows are born and die in this package."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 from uuid import UUID
 
+import structlog
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from parley.core.errors import DatabaseUnavailable
 from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
 from parley.crud.sql.accounts import SqlAccounts
 from parley.crud.sql.conversations import SqlConversations
@@ -16,11 +18,14 @@ from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.keys import SqlKeys
 from parley.crud.sql.lookup import owner_of
 from parley.crud.sql.messages import SqlMessages
+from parley.crud.sql.powers import faults_of
 from parley.crud.sql.sessions import SqlSessions
 from parley.crud.sql.turns import SqlTurns
 from parley.models import WorkerRow, utc_now
 from parley.schemas.accounts import Credential
 from parley.schemas.health import Pool
+
+log = structlog.get_logger(__name__)
 
 
 class SqlTransaction:
@@ -34,20 +39,33 @@ class SqlTransaction:
 
 
 class SqlStore:
-    def __init__(self, engine: AsyncEngine, *, timeout_seconds: float) -> None:
+    """
+    Where it `refuses_faults`, no user's transaction begins before the database has been seen to
+    have none: it may have been away when the process started.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, timeout_seconds: float, refuses_faults: bool = False
+    ) -> None:
         self.database = SqlDatabase(engine, timeout_seconds=timeout_seconds)
         self._session = self.database.session
         self._identify = self.database.identify
+        self._has_rls = engine.dialect.name == "postgresql"
+        self._refuses_faults = refuses_faults
+        self._is_admitted = not refuses_faults
+        self._reported: Sequence[str] = ()
 
     @asynccontextmanager
     async def begin(
         self, user_id: str, *, read_only: bool = False
     ) -> AsyncGenerator[SqlTransaction]:
+        await self._admit()
         async with self._session(read_only=read_only) as session:
             await self._identify(session, "app.user_id", user_id)
             yield SqlTransaction(session, user_id)
 
     async def resolve(self, credential: Credential) -> str | None:
+        await self._admit()
         async with self._session(read_only=True) as session:
             await self._identify(session, "app.lookup", credential[0])
             return cast("str | None", await session.scalar(owner_of(credential)))
@@ -58,16 +76,24 @@ class SqlStore:
 
     async def revision(self) -> str | None:
         async with self._session(read_only=True) as session:
-            connection = await session.connection()
-            if not await connection.run_sync(
-                lambda sync: sync.dialect.has_table(sync, "alembic_version")
-            ):
-                return None
-            version = await session.scalar(text("SELECT version_num FROM alembic_version"))
-            return cast("str | None", version)
+            return await _revision(session)
 
     def pool(self) -> Pool | None:
         return self.database.pool()
+
+    async def faults(self) -> Sequence[str]:
+        if not self._has_rls:
+            return ()
+        async with self._session(read_only=True) as session:
+            faults = await faults_of(session, is_migrated=await _revision(session) is not None)
+        if self._refuses_faults:
+            self._is_admitted = not faults
+            if faults and faults != self._reported:
+                # Once, and not for each request that is refused.
+                self._reported = faults
+                for fault in faults:
+                    log.error("database-refused", fault=fault)
+        return faults
 
     async def renew(self, worker_id: UUID) -> None:
         async with self._session() as session:
@@ -92,3 +118,15 @@ class SqlStore:
 
     async def close(self) -> None:
         await self.database.close()
+
+    async def _admit(self) -> None:
+        if not self._is_admitted and await self.faults():
+            raise DatabaseUnavailable
+
+
+async def _revision(session: AsyncSession) -> str | None:
+    connection = await session.connection()
+    if not await connection.run_sync(lambda sync: sync.dialect.has_table(sync, "alembic_version")):
+        return None
+    version = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    return cast("str | None", version)

@@ -1,0 +1,157 @@
+"""Alice at each method of the ports, with what is Bob's; and what she is to get."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+from uuid import UUID
+
+from parley.core.errors import ConversationNotFound, KeyNotFound, TurnNotFound
+from parley.core.ids import new_id
+from parley.crud.ports import Store, Transaction
+from parley.schemas.accounts import Account
+from parley.schemas.conversations import Conversation, ConversationDraft, Order
+from parley.schemas.keys import ApiKey, NewKey
+from parley.schemas.turns import ChatReply, NewTurn
+from tests.factories import PROBLEM, accept, make_conversation, new_reply, new_turn, record
+
+CANARY = "of-bob-alone"
+EMAIL = f"{CANARY}@example.com"
+ALICES_EMAIL = "alice@example.com"
+TOKEN_HASH = f"token-{CANARY}"
+KEY_HASH = f"key-{CANARY}"
+
+
+@dataclass(frozen=True)
+class Bobs:
+    """An account, a session, a key, a conversation with a whole turn, and one with a lost one."""
+
+    session_id: UUID
+    key: ApiKey
+    conversation: Conversation
+    whole: ChatReply
+    running: NewTurn
+
+
+async def give_bob(store: Store, bob: str) -> Bobs:
+    async with store.begin(bob) as tx:
+        await tx.accounts.create(EMAIL, f"hash-{CANARY}")
+        session_id = new_id()
+        await tx.sessions.open(session_id, TOKEN_HASH, 3600)
+        await tx.sessions.open(new_id(), f"expired {TOKEN_HASH}", -3600)
+        key = await tx.keys.create(NewKey(new_id(), KEY_HASH, f"k-{CANARY}", CANARY, None))
+    conversation = await make_conversation(
+        store, bob, title=CANARY, instructions=CANARY, metadata={"word": CANARY}
+    )
+    whole = await record(store, bob, conversation.id, f"whole {CANARY}")
+    other = await make_conversation(store, bob, title=f"other {CANARY}")
+    running = await accept(store, bob, new_turn(other.id, f"running {CANARY}"))
+    return Bobs(session_id, key, conversation, whole, running)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """
+    `answer` is what is returned, or the error's type.
+
+    `filters` says that nothing but the query's filter stands before Bob's rows where there are no
+    policies: without it the answer is another, or his rows are.
+    """
+
+    call: Callable[[Transaction, Bobs], Awaitable[Any]]
+    answer: object = None
+    filters: bool = True
+    is_registered: bool = True
+
+
+async def _create_hers(tx: Transaction, bobs: Bobs) -> str:
+    made = await tx.conversations.create(bobs.conversation.id, ConversationDraft(title="hers"))
+    return made.title
+
+
+async def _create_key(tx: Transaction, bobs: Bobs) -> str:
+    return (await tx.keys.create(NewKey(bobs.key.id, "hash", "hers", "hers", None))).name
+
+
+async def _email(account: Awaitable[Account | None]) -> str | None:
+    found = await account
+    return found and found.email
+
+
+ATTEMPTS = {
+    # Her own, with Bob's id: that he has one shows in nothing.
+    "conversations.create": Attempt(_create_hers, "hers", filters=False),
+    "conversations.get": Attempt(
+        lambda tx, bobs: tx.conversations.get(bobs.conversation.id), ConversationNotFound
+    ),
+    "conversations.newest": Attempt(lambda tx, _: tx.conversations.newest(10, None), []),
+    "conversations.update": Attempt(
+        lambda tx, bobs: tx.conversations.update(
+            bobs.conversation.id, ConversationDraft(title="Alice was here")
+        ),
+        ConversationNotFound,
+    ),
+    "conversations.delete": Attempt(
+        lambda tx, bobs: tx.conversations.delete(bobs.conversation.id), ConversationNotFound
+    ),
+    "turns.close_abandoned": Attempt(
+        lambda tx, bobs: tx.turns.close_abandoned(bobs.running.conversation_id, PROBLEM),
+        answer=False,
+    ),
+    # The foreign key carries the user.
+    "turns.accept": Attempt(
+        lambda tx, bobs: tx.turns.accept(new_turn(bobs.conversation.id)),
+        ConversationNotFound,
+        filters=False,
+    ),
+    "turns.record": Attempt(
+        lambda tx, bobs: tx.turns.record(bobs.running, 0, new_reply(), None),
+        ConversationNotFound,
+    ),
+    "turns.fail": Attempt(
+        lambda tx, bobs: tx.turns.fail(bobs.running, PROBLEM), ConversationNotFound
+    ),
+    "turns.get": Attempt(lambda tx, bobs: tx.turns.get(bobs.whole.turn_id), TurnNotFound),
+    "turns.running": Attempt(lambda tx, bobs: tx.turns.running(bobs.running.conversation_id)),
+    "messages.history": Attempt(
+        lambda tx, bobs: tx.messages.history(bobs.conversation.id, 10), []
+    ),
+    "messages.page": Attempt(
+        lambda tx, bobs: tx.messages.page(bobs.conversation.id, Order.OLDEST_FIRST, 10, None), []
+    ),
+    # An address is one account's in the whole store, and its owner's alone.
+    "accounts.create": Attempt(
+        lambda tx, _: tx.accounts.create(EMAIL, "hash"), filters=False, is_registered=False
+    ),
+    "accounts.get": Attempt(lambda tx, _: _email(tx.accounts.get()), ALICES_EMAIL),
+    "accounts.lock": Attempt(lambda tx, _: _email(tx.accounts.lock()), ALICES_EMAIL),
+    "accounts.set_password": Attempt(lambda tx, _: tx.accounts.set_password("alices")),
+    "accounts.set_disabled": Attempt(lambda tx, _: tx.accounts.set_disabled(is_disabled=True)),
+    "accounts.delete": Attempt(lambda tx, _: tx.accounts.delete()),
+    # Takes away what has expired: hers only, and only so told from Bob's.
+    "sessions.open": Attempt(lambda tx, _: tx.sessions.open(new_id(), "hers", 3600)),
+    "sessions.rotate": Attempt(
+        lambda tx, _: tx.sessions.rotate(
+            TOKEN_HASH, "hers", lifetime_seconds=3600, grace_seconds=10
+        )
+    ),
+    "sessions.live": Attempt(lambda tx, bobs: tx.sessions.live(bobs.session_id), answer=False),
+    "sessions.close": Attempt(lambda tx, _: tx.sessions.close(TOKEN_HASH)),
+    "sessions.close_all": Attempt(lambda tx, _: tx.sessions.close_all()),
+    "keys.create": Attempt(_create_key, "hers", filters=False),
+    "keys.count": Attempt(lambda tx, _: tx.keys.count(), 0),
+    "keys.newest": Attempt(lambda tx, _: tx.keys.newest(10, None), []),
+    "keys.delete": Attempt(lambda tx, bobs: tx.keys.delete(bobs.key.id), KeyNotFound),
+    "keys.live": Attempt(lambda tx, _: tx.keys.live(KEY_HASH)),
+    "keys.touch": Attempt(lambda tx, bobs: tx.keys.touch(bobs.key.id)),
+}
+
+
+def methods() -> set[str]:
+    """Every method behind `begin`, as the ports' protocols have them."""
+    return {
+        f"{name}.{method}"
+        for name, part in vars(Transaction).items()
+        if isinstance(part, property)
+        for method, value in vars(get_type_hints(part.fget)["return"]).items()
+        if callable(value) and not method.startswith("_")
+    }
