@@ -4,7 +4,7 @@
 set -eu
 umask 022
 cd /secrets
-mkdir -p api migrate postgres pgbouncer auth auth-roles
+mkdir -p api migrate postgres redis pgbouncer auth auth-roles
 
 make() { # FILE: 32 random bytes, in hexadecimal: good in a URL, in SQL and in a shell as they are
     [ -s "$1" ] && return
@@ -17,6 +17,7 @@ make api/better-auth-secret
 make postgres/superuser-password
 make postgres/owner-password
 make postgres/api-password
+make redis/password
 make auth-roles/auth-password
 
 owner=parley_owner:$(cat postgres/owner-password)
@@ -30,6 +31,8 @@ put migrate/database-url "postgresql://$owner@postgres:5432/parley"
 # Named for DATABASE_POOLER: straight to the database, or through PgBouncer.
 put api/database-url-none "postgresql://$api@postgres:5432/parley"
 put api/database-url-transaction "postgresql://$api@pgbouncer:6432/parley"
+put api/redis-url "redis://:$(cat redis/password)@redis:6379/0"
+put redis/redis.conf "requirepass $(cat redis/password)"
 put pgbouncer/userlist.txt "\"parley_api\" \"${api#*:}\""
 # Better Auth signs with it, and the API verifies.
 put auth/better-auth-secret "$(cat api/better-auth-secret)"

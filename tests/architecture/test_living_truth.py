@@ -77,6 +77,25 @@ class TestLinks:
         assert [] == [link for link in links if not (document.parent / link).exists()]
 
 
+class TestSecurityReview:
+    def test_every_test_that_it_names_is_there(self):
+        review = (ROOT / "docs/security-review.md").read_text()
+        named = {
+            re.sub("^security/", "integration/security/", path)
+            for path in re.findall(r"`([\w/]+\.py)`", review)
+        }
+
+        assert len(named) > 30
+        assert set() == {path for path in named if not (ROOT / "tests" / path).exists()}
+
+    def test_it_names_every_security_test(self):
+        review = (ROOT / "docs/security-review.md").read_text()
+        folder = ROOT / "tests/integration/security"
+        there = {f"security/{path.relative_to(folder)}" for path in folder.rglob("test_*.py")}
+
+        assert set() == {path for path in there if f"`{path}`" not in review}
+
+
 class TestMakefile:
     def test_every_target_that_a_document_names_is_there(self):
         targets = set(

@@ -144,7 +144,7 @@ class TestServices:
         }
         own = {
             name: name
-            for name in ("api", "auth", "auth-roles", "migrate", "pgbouncer", "postgres")
+            for name in ("api", "auth", "auth-roles", "migrate", "pgbouncer", "postgres", "redis")
         }
         assert own | {"api-2": "api", "api-3": "api", "auth-migrate": "auth"} == seen
         for name in seen:
