@@ -153,6 +153,23 @@ class TestPlaces:
         assert 401 == answer.status_code
 
 
+class TestOrder:
+    """Who is asked first: a stranger does not make us read what they send."""
+
+    @pytest.mark.parametrize("content", [b"{", b"\xff", b'{"message": ""}', b"x" * 2_000_000])
+    async def test_a_body_of_nobody_known_is_not_looked_at(
+        self, client: AsyncClient, forge, content: bytes
+    ):
+        headers = {"Content-Type": "application/json"}
+        nobody = await client.post("/api/v1/me/chat", content=content, headers=headers)
+        alice = await client.post(
+            "/api/v1/me/chat", content=content, headers=headers | bearing(forge())
+        )
+
+        assert 401 == nobody.status_code
+        assert alice.status_code in {413, 422}
+
+
 class TestSecret:
     @pytest.mark.parametrize("name", ["auth_secret", "auth_secret_previous", "better_auth_secret"])
     def test_row_17_a_short_one_is_refused_at_the_start_in_production(

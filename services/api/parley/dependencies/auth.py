@@ -20,14 +20,21 @@ _bearer = HTTPBearer(
 )
 
 
-async def principal(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Principal:
+async def authenticate(request: Request) -> Principal:
+    """
+    Whoever the request's token or cookie speaks for; asked for once, however often it is needed.
+
+    Raises:
+        Unauthenticated: nobody who is believed here.
+        OriginRefused: a cookie, and a page that it is not for.
+    """
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is not None:
+        return known
     wired = await services(request)
     session = _session(request, wired.cookies)
     if session is None:
-        verified = wired.authentication.of_bearer(_token(request, credentials))
+        verified = wired.authentication.of_bearer(_token(request, await _bearer(request)))
     else:
         verified = wired.authentication.of_session(session)
     try:
@@ -35,8 +42,13 @@ async def principal(
     except Unauthenticated:
         audit.record(Event.TOKEN_REFUSED, None)
         raise
-    request.state.user_id = caller.user_id
+    request.state.principal, request.state.user_id = caller, caller.user_id
     return caller
+
+
+async def principal(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
+    """The parameter is for OpenAPI, which then says that a token is wanted."""
+    return await authenticate(request)
 
 
 def _session(request: Request, rules: CookieRules | None) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
@@ -20,6 +21,7 @@ from parley.core.errors import (
     Unauthenticated,
     UnsupportedEncoding,
 )
+from parley.dependencies.auth import authenticate, principal
 
 TOKEN = (Unauthenticated, IssuerUnavailable)
 BODY = (BodyTimeout, BodyTooLarge, UnsupportedEncoding)
@@ -91,12 +93,22 @@ class _StrictRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that reads its body strictly."""
+    """A route that reads its body strictly, and no body of somebody who is not known."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        wants_token = _depends_on(principal, self.dependant)
 
         async def strictly(request: Request) -> Response:
+            if wants_token:
+                # FastAPI would read and parse the body first.
+                await authenticate(request)
             return await handle(_StrictRequest(request.scope, request.receive))
 
         return strictly
+
+
+def _depends_on(call: Callable[..., Any], dependant: Dependant) -> bool:
+    return dependant.call is call or any(
+        _depends_on(call, further) for further in dependant.dependencies
+    )
