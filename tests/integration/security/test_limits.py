@@ -399,9 +399,10 @@ class Reader:
         self._gone = asyncio.Event()
         self._body = json.dumps(body).encode()
         self._is_asked = False
-        names = {"content-type": "application/json", **headers}
+        names = {"host": "test", "content-type": "application/json", **headers}
         scope = {
             "type": "http",
+            "http_version": "1.1",
             "method": "POST",
             "path": CHAT,
             "raw_path": CHAT.encode(),

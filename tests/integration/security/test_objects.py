@@ -10,9 +10,11 @@ import pytest
 from httpx import AsyncClient, Response
 
 from parley.core.ids import new_id
+from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.schemas.conversations import Conversation
 from parley.schemas.keys import NewKey
+from tests.conftest import SECRET
 from tests.factories import make_conversation, record, session_of
 from tests.integration.security.operations import (
     METHODS,
@@ -278,6 +280,11 @@ class TestAnothersPath:
 
 
 class TestAFieldThatIsNotTheirs:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        """There are more fields than one may log in with."""
+        return Settings(auth_secret=SECRET, rate_limit_auth="1000/minute")
+
     @pytest.mark.parametrize(
         "operation", [each for each in OPERATIONS if each.body_schema is not None], ids=str
     )
