@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from select import select
@@ -57,6 +58,11 @@ class Wire:
 
     def some(self) -> bytes:
         return self._socket.recv(65_536)
+
+    def reset(self) -> None:
+        """Hang up without reading what has come."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def __enter__(self) -> Self:
         return self

@@ -182,7 +182,9 @@ class TestPlainWords:
 
 class TestChat:
     def test_a_token_that_runs_out_is_renewed(self, run: Run, tmp_path: Path, sqlite_url: str):
-        with Server(tmp_path, DATABASE_URL=sqlite_url, AUTH_ACCESS_TOKEN_SECONDS="1") as server:
+        with Server(
+            tmp_path, DATABASE_URL=sqlite_url, AUTH_ACCESS_TOKEN_SECONDS="1", LOG_FORMAT="json"
+        ) as server:
             script = (
                 f"(echo {PASSWORD!r}; echo y; sleep 1.5; echo first; sleep 1.5; echo second)"
                 f" | {sys.executable} -m parley.cli chat --email ann@example.com"
@@ -191,6 +193,9 @@ class TestChat:
                 ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
                 env=os.environ | {"BACKEND_PORT": str(server.port)},
             )  # fmt: skip
+            # One session, which went on and was ended.
+            counts = [server.output.count(f'"{event}"') for event in ("registered", "signed-in")]
+            assert ([1, 0], 1) == (counts, server.output.count('"signed-out"'))
         assert "You said: first" in done.stdout
         assert "You said: second\nI remember 2 earlier messages" in done.stdout
 

@@ -56,6 +56,15 @@ class TestOpen:
         async with store.begin(ann) as tx:
             assert None is await tx.sessions.close("one")
 
+    async def test_an_expired_one_goes_with_the_next_of_another_too(self, store: Store, ann: str):
+        """Who only ever refreshes would keep them all."""
+        await open_session(store, ann, "two")
+        await open_session(store, ann, "one", seconds=0)
+        await rotate(store, ann, "two", "three")
+
+        async with store.begin(ann) as tx:
+            assert None is await tx.sessions.close("one")
+
     @pytest.mark.parametrize("unknown", ["", "%", "ONE", "one' OR ''='"])
     async def test_an_unknown_token_is_nobodys(self, store: Store, ann: str, unknown: str):
         await open_session(store, ann, "one")

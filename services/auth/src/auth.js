@@ -29,7 +29,8 @@ export function optionsOf({ secret, url, trustedOrigins }, database) {
     trustedOrigins,
     emailAndPassword: { enabled: true },
     // Parley verifies the first by the keys at /api/auth/jwks, and looks the second up in the table of sessions.
-    plugins: [jwt(), bearer()],
+    // Signed alone, as Parley has it: the table has tokens in clear, and whoever reads a backup must not be anybody.
+    plugins: [jwt(), bearer({ requireSignature: true })],
     // In the database, so that several of these count together.
     rateLimit: { enabled: true, storage: "database" },
     advanced: {

@@ -336,3 +336,20 @@ def peak_bytes(server: Server) -> int:
     (worker,) = server.workers()
     status = Path(f"/proc/{worker}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+class TestHangingUp:
+    def test_the_request_that_runs_is_told_whatever_was_sent_behind_it(self, server: Server):
+        """Else it writes on to nobody, which the log would call a bug."""
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for _ in range(3):
+            with Wire(server.port) as wire:
+                wire.send(request * 50)
+                wire.some()
+                wire.reset()
+        before = len(requests_in(server))
+        assert 200 == httpx.get(f"{server.url}/openapi.json").status_code
+
+        until(lambda: len(requests_in(server)) > before)
+        assert "request-crashed" not in server.output
+        assert "Exception in ASGI application" not in server.output

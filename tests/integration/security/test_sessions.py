@@ -1,17 +1,19 @@
 """Rows 11, 13, 18 and 20 to 23 of the design's security.md: how a session is opened, goes on and ends."""
 
+import asyncio
 import json
 from io import StringIO
 from typing import Any
 
 import pytest
 from httpx import ASGITransport, AsyncClient, Response
+from pydantic import SecretStr
 
 from parley.core.security.passwords import Passwords
 from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.main import create_app
-from parley.schemas.accounts import EmailCredential
+from parley.schemas.accounts import EmailCredential, Registration
 from parley.services.operators import OperatorService
 from tests.conftest import SECRET
 from tests.integration.security.conftest import PASSWORD, bearing
@@ -266,6 +268,17 @@ class TestDeletion:
         again = await post("register", email="ann@example.com", password=PASSWORD)
         assert 201 == again.status_code
 
+    async def test_it_is_deleted_once_however_often_it_is_asked_for(
+        self, ann, client: AsyncClient, logged: StringIO
+    ):
+        headers = bearing(ann["access_token"])
+        answers = await asyncio.gather(
+            *(client.delete("/api/v1/auth/me", headers=headers) for _ in range(4))
+        )
+
+        assert [200, 401, 401, 401] == sorted(answer.status_code for answer in answers)
+        assert 1 == events(logged).count("account-deleted")
+
 
 class TestAudit:
     async def test_who_did_what_is_logged_and_no_secret(
@@ -294,3 +307,32 @@ class TestAudit:
         assert None is audited[3]["user_id"]
         secrets = (PASSWORD, "a wrong password", token, ann["refresh_token"], key, "@example.com")
         assert [] == [secret for secret in secrets if secret in output]
+
+    async def test_an_account_and_its_password_are_recorded(self, post, logged: StringIO):
+        token = (await post("register", email="ben@example.com", password=PASSWORD)).json()
+        await post("password", token=token["access_token"], current=PASSWORD, new=NEW_PASSWORD)
+
+        assert ["registered", "password-changed"] == events(logged)
+
+    async def test_a_key_that_wants_to_delete_the_account_is_recorded(
+        self, ann, post, client: AsyncClient, logged: StringIO
+    ):
+        key = (await post("keys", token=ann["access_token"], name="x")).json()["key"]
+        answer = await client.delete("/api/v1/auth/me", headers=bearing(key))
+
+        assert (403, "session-required") == (answer.status_code, answer.json()["code"])
+        assert ["key-created", "access-refused"] == events(logged)
+
+    async def test_what_operators_do_is_recorded(self, store: Store, logged: StringIO):
+        operator = OperatorService(store, Passwords())
+        registration = Registration(email="ben@example.com", password=SecretStr(PASSWORD))
+        user = await operator.create(registration)
+        await operator.disable(user.email)
+        await operator.enable(user.email)
+        await operator.reset_password(registration)
+        await operator.delete(user.email)
+
+        assert [
+            "registered", "account-disabled", "account-enabled", "password-changed",
+            "account-deleted",
+        ] == events(logged)  # fmt: skip

@@ -1,8 +1,10 @@
 import pytest
 
+from parley.core.errors import Unavailable
 from parley.crud.memory.limits import MemoryLimiter
 from parley.schemas.limits import Quota, Standing
 from parley.services.limits import LimitService
+from parley.services.shared import Shared
 
 EMAIL = "ann@example.com"
 
@@ -19,9 +21,44 @@ class Keys(MemoryLimiter):
         return await super().hit(quota, key)
 
 
+class Away:
+    """Shared counts, until they are away."""
+
+    def __init__(self, counts: MemoryLimiter) -> None:
+        self._counts = counts
+        self.is_away = False
+
+    @property
+    def limiter(self) -> MemoryLimiter:
+        if self.is_away:
+            raise Unavailable
+        return self._counts
+
+    async def ping(self) -> None:
+        raise Unavailable
+
+    async def close(self) -> None:
+        pass
+
+
 def limited(counts: MemoryLimiter, key: bytes = b"key") -> LimitService:
     address = Quota("address", 30, 60)
     return LimitService(counts, None, chat=Quota("chat", 60, 60), address=address, key=key)
+
+
+class TestShared:
+    async def test_who_makes_redis_late_begins_where_this_process_stands(self):
+        """What Redis has admitted and then cannot say any more is not admitted once again."""
+        common = Away(MemoryLimiter())
+        address = Quota("address", 3, 60)
+        shared = Shared(common)
+        limits = LimitService(MemoryLimiter(), shared, chat=address, address=address, key=b"key")
+        admitted = [(await limits.address("203.0.113.7")).is_admitted for _ in range(2)]
+        common.is_away = True
+        admitted += [(await limits.address("203.0.113.7")).is_admitted for _ in range(2)]
+
+        await shared.close()
+        assert [True, True, True, False] == admitted
 
 
 class TestKeys:

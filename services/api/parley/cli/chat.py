@@ -1,6 +1,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -31,7 +32,7 @@ class Terminal:
             timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
         )
         self._conversation_id: str | None = None
-        self._credentials: dict[str, str] = {}
+        self._refresh_token: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +43,9 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._refresh_token is not None:
+            with suppress(httpx2.HTTPError):
+                self._http.post("/auth/logout", json={"refresh_token": self._refresh_token})
         self._http.close()
 
     def open_session(self, email: str | None) -> None:
@@ -54,17 +58,18 @@ class Terminal:
         email = email or typer.prompt("E-mail")
         # Read from a pipe there is nothing to hide, and no terminal to hide it on.
         password = typer.prompt("Password", hide_input=sys.stdin.isatty())
-        self._credentials = {"email": email, "password": password}
+        credentials: dict[str, str | None] = {"email": email, "password": password}
         try:
-            self._authenticate("login")
+            self._authenticate("login", credentials)
         except Refused as refused:
             wrong = refused.code == "invalid-credentials"
             if not (wrong and typer.confirm(f"{refused} Open one with it?")):
                 raise
-            self._authenticate("register")
+            self._authenticate("register", credentials)
 
-    def _authenticate(self, action: str) -> None:
-        session = self._send("POST", f"/auth/{action}", json=self._credentials)
+    def _authenticate(self, action: str, proof: dict[str, str | None]) -> None:
+        session = self._send("POST", f"/auth/{action}", json=proof)
+        self._refresh_token = session["refresh_token"]
         self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
 
     def talk(self, conversation: UUID | None, *, last: bool) -> None:
@@ -104,7 +109,7 @@ class Terminal:
             with self._http.stream("POST", "/me/chat", json=body) as response:
                 if response.status_code == httpx2.codes.UNAUTHORIZED and again:
                     # The token ran out; nothing was accepted, so saying it again is saying it once.
-                    self._authenticate("login")
+                    self._authenticate("refresh", {"refresh_token": self._refresh_token})
                     self._say(message, again=False)
                     return
                 if response.is_error:

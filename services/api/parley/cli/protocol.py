@@ -45,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_refused = False
         self._fault: AppError = MalformedRequest()
         self._waiting: asyncio.TimerHandle | None = None
+        self._running: list[RequestResponseCycle] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -53,6 +54,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
+        # uvicorn tells the request that was read last; the one that runs may be before it.
+        for cycle in self._running:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._has_refused:
@@ -87,6 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._check_head()
         super().on_headers_complete()
+        self._remember(self.cycle)
         self._part = _Part.BODY
         if self.parser.should_upgrade():
             # To nothing that is spoken here, and llhttp reads no further than this request.
@@ -108,6 +114,10 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._answer_head()
         self.flow.resume_reading()
+
+    def _remember(self, cycle: RequestResponseCycle) -> None:
+        self._running = [other for other in self._running if not other.response_complete]
+        self._running.append(cycle)
 
     def _read(self, count: int) -> None:
         self._unread_bytes = 0
@@ -145,6 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
         has_method = bool(self.url)
         self.url = b"/"
         super().on_headers_complete()
+        self._remember(self.cycle)
         if not has_method:
             self.scope["method"] = ""
         self._end(self.cycle)

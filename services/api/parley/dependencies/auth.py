@@ -102,7 +102,16 @@ async def session_user_id(caller: Annotated[Principal, Depends(principal)]) -> s
     return caller.user_id
 
 
+async def no_key(caller: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Anybody but an API key, whichever issuer's user that is."""
+    if caller.is_key:
+        audit.record(Event.ACCESS_REFUSED, caller.user_id)
+        raise SessionRequired
+    return caller
+
+
 Caller = Annotated[Principal, Depends(principal)]
 UserId = Annotated[str, Depends(user_id)]
 Owner = Annotated[str, Depends(owner)]
+NoKey = Annotated[Principal, Depends(no_key)]
 SessionUserId = Annotated[str, Depends(session_user_id)]

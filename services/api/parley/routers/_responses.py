@@ -17,13 +17,14 @@ from parley.core.errors import (
     InternalError,
     InvalidRequest,
     IssuerUnavailable,
+    OriginRefused,
     Overloaded,
     Unauthenticated,
     UnsupportedEncoding,
 )
 from parley.dependencies.auth import authenticate, principal
 
-TOKEN = (Unauthenticated, IssuerUnavailable)
+TOKEN = (Unauthenticated, OriginRefused, IssuerUnavailable)
 BODY = (BodyTimeout, BodyTooLarge, UnsupportedEncoding)
 STORE = (DatabaseUnavailable, Overloaded)
 """What every route may answer that wants a token, reads a body, or asks the store."""
@@ -34,7 +35,7 @@ _HEADERS = {
         "Retry-After": "Seconds until the next one is admitted.",
         "RateLimit-Policy": "What is allowed: `q` of them in `w` seconds, for each limit. On every"
         " answer of this path. (draft-ietf-httpapi-ratelimit-headers-10)",
-        "RateLimit": "What is left: `r` of them, and one more in `t` seconds. On every answer too.",
+        "RateLimit": "What is left: `r` of them, and one more in `t` seconds. As often.",
     },
     503: {"Retry-After": "Seconds to wait before trying again."},
 }

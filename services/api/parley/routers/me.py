@@ -1,7 +1,7 @@
 from fastapi import APIRouter
 
 from parley.core.errors import AccountGone, SessionRequired
-from parley.dependencies.auth import Caller
+from parley.dependencies.auth import Caller, NoKey
 from parley.dependencies.services import Accounts
 from parley.routers._responses import STORE, TOKEN, JsonRoute, problems
 from parley.schemas.accounts import Me
@@ -16,8 +16,8 @@ async def get_me(caller: Caller, accounts: Accounts) -> Me:
     return await accounts.me(caller)
 
 
-@router.delete("", responses=problems(*TOKEN, SessionRequired, *STORE))
-async def delete_me(caller: Caller, accounts: Accounts) -> Deleted:
+@router.delete("", responses=problems(*TOKEN, AccountGone, SessionRequired, *STORE))
+async def delete_me(caller: NoKey, accounts: Accounts) -> Deleted:
     """
     Delete the account and everything that is its user's. There is no way back.
 

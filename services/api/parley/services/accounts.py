@@ -5,7 +5,6 @@ from parley.core.errors import (
     EmailTaken,
     InvalidCredentials,
     RegistrationClosed,
-    SessionRequired,
     WrongPassword,
 )
 from parley.core.ids import new_id
@@ -98,7 +97,9 @@ class AccountService:
         password_hash = await self._passwords.hash(change.new.get_secret_value())
         async with self._store.begin(user_id) as tx:
             account = await tx.accounts.lock()
-            if account is None or account != before:
+            if account is None:
+                raise AccountGone
+            if account != before:
                 raise WrongPassword
             await tx.accounts.set_password(password_hash)
             await tx.sessions.close_all()
@@ -123,13 +124,12 @@ class AccountService:
         With everything that is the user's. There is no way back.
 
         Raises:
-            SessionRequired: it is an API key that asks.
+            AccountGone: it has been deleted.
         """
-        if caller.is_key:
-            raise SessionRequired
         user_id = caller.user_id
         async with self._store.begin(user_id) as tx:
-            await tx.accounts.lock()
+            if await tx.accounts.lock() is None and caller.session_id is not None:
+                raise AccountGone
             await tx.accounts.delete()
         self._live.forget(user_id)
         audit.record(Event.ACCOUNT_DELETED, user_id)

@@ -52,10 +52,12 @@ class LimitService:
         return await self._hit(self._account._replace(name="password"), user_id)
 
     async def _hit(self, quota: Quota, key: str) -> Standing:
-        standing = None
-        if self._shared is not None:
-            standing = await self._shared.ask(lambda common: common.limiter.hit(quota, key))
-        return standing or await self._own.hit(quota, key)
+        # Here as well, so that who makes Redis late gains nothing by it: this process goes on from
+        # what it has admitted.
+        own = await self._own.hit(quota, key)
+        if self._shared is None:
+            return own
+        return await self._shared.ask(lambda common: common.limiter.hit(quota, key)) or own
 
     def _hidden(self, *parts: str) -> str:
         # No part has a NUL in it.

@@ -69,7 +69,7 @@ class SessionService:
         if rotation.is_reuse:
             self._live.forget(user_id)
             audit.record(Event.REFRESH_REUSED, user_id, session_id=rotation.session_id)
-            raise _refused(user_id)
+            raise _not_valid()
         access_token = self._tokens.issue(account.id, rotation.session_id)
         return self._session(account, access_token, next_token)
 
@@ -97,4 +97,8 @@ class SessionService:
 
 def _refused(user_id: str | None) -> Unauthenticated:
     audit.record(Event.REFRESH_REFUSED, user_id)
+    return _not_valid()
+
+
+def _not_valid() -> Unauthenticated:
     return Unauthenticated("The refresh token is not valid, or no longer. Log in again.")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import TypeVar
 
 import structlog
@@ -41,7 +42,8 @@ class Shared:
             return await question(self._common)
         except Unavailable:
             if not self.is_away:
-                self._probing = asyncio.create_task(self._until_it_answers())
+                # In a context of its own: it is no part of the request that met the outage.
+                self._probing = asyncio.create_task(self._until_it_answers(), context=Context())
             return None
 
     async def close(self) -> None:

@@ -157,6 +157,19 @@ class TestForged:
 
         assert (401, "unauthenticated") == await chat(client, credential(better_auth, ann))
 
+    async def test_an_unsigned_token_is_worth_nothing_at_better_auth_either(
+        self, better_auth: BetterAuth, ann: Person
+    ):
+        """Else what the table has in clear would be good for a JWT, and that for Parley."""
+        token, _, _ = ann.token.partition(".")
+        headers = {"Authorization": f"Bearer {token}"}
+        async with AsyncClient(base_url=f"{better_auth.url}/api/auth") as desk:
+            jwt_of_it = await desk.get("/token", headers=headers)
+            session = await desk.get("/get-session", headers=headers)
+
+        assert 401 == jwt_of_it.status_code
+        assert (None, False) == (session.json(), "set-auth-jwt" in session.headers)
+
     async def test_a_signature_of_another_token_or_secret_is_refused(
         self, client: AsyncClient, ann: Person, ben: Person
     ):

@@ -25,6 +25,7 @@ OIDC, BETTER_AUTH = oidc_issuer(), better_auth_issuer()
 ISSUERS = {"oidc": OIDC, "better-auth": BETTER_AUTH}
 SECOND = SigningKey("second", "ES256")
 STRANGER = SigningKey("stranger", "EdDSA")
+LOCAL_ID = "0193497d-8a7d-7c0b-b4f6-d1f0a4a7ce55"
 INFINITE, NOT_A_NUMBER = float("inf"), float("nan")
 
 HEADERS: list[tuple[int, dict[str, Any]]] = [
@@ -161,8 +162,9 @@ class TestUserIds:
 
     @pytest.mark.parametrize(
         "subject",
-        ["auth0|abc", "../me", "a b", "ä", "a" * 65, "ann\n", "j_", subject_id("iss", "ann")],
-    )
+        ["auth0|abc", "../me", "a b", "ä", "a" * 65, "ann\n", "j_", subject_id("iss", "ann"),
+         LOCAL_ID, LOCAL_ID.upper(), LOCAL_ID.replace("-", "")],
+    )  # fmt: skip
     async def test_better_auths_that_could_be_somebody_else_is_refused(self, subject: str):
         await refuses(
             verifier_for(BETTER_AUTH, keys_for(BETTER_AUTH.key)), BETTER_AUTH.token(sub=subject)

@@ -6,6 +6,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import jwt
 
@@ -21,6 +22,7 @@ BETTER_AUTH_ALGORITHMS = ("EdDSA", "ES256", "ES512", "PS256", "RS256")
 """All that its JWT plugin can be set to."""
 SUBJECT_CHARACTERS_MAX = 255
 _MAPPED = "j_"
+_LOCAL_ID_VERSION = 7
 _TYPES = {"jwt", "at+jwt"}
 # What an ID token, a refresh token or a logout token says of itself: Keycloak's `typ`, Cognito's
 # `token_use`, and two that only an ID token has (OpenID Connect Core, 3.1.3.6 and 3.3.2.11).
@@ -145,9 +147,19 @@ def better_auth_user_id(subject: str) -> str:
     """
     Better Auth's own id as it is, which its session table has too.
 
+    Not one of the form that Parley gives its own accounts (UUIDv7): who may write Better Auth's
+    tables, or sign for it, could be any of them.
+
     Raises:
         ValueError: no user of Parley may have it, or it could be another issuer's user.
     """
-    if not USER_ID.fullmatch(subject) or subject.startswith(_MAPPED):
+    if not USER_ID.fullmatch(subject) or subject.startswith(_MAPPED) or _is_local(subject):
         raise ValueError
     return subject
+
+
+def _is_local(subject: str) -> bool:
+    try:
+        return UUID(subject).version == _LOCAL_ID_VERSION
+    except ValueError:
+        return False

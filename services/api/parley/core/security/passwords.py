@@ -8,8 +8,9 @@ from pwdlib import PasswordHash
 
 from parley.core.errors import Overloaded
 
-CONCURRENT = 4
-WAITING_MAX = 40
+# More would take the processors from all that is not logging in.
+CONCURRENT = 2
+WAITING_MAX = 20
 
 
 class Passwords:

@@ -12,9 +12,6 @@ class MemorySessions:
         self._user_id = user_id
 
     async def open(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None:
-        for key, token in owned(self._tables.refresh_tokens, self._user_id).items():
-            if token.expires_at <= datetime.now(UTC):
-                del self._tables.refresh_tokens[key]
         self._put(session_id, token_hash, lifetime_seconds)
 
     async def rotate(
@@ -51,6 +48,9 @@ class MemorySessions:
             del self._tables.refresh_tokens[key]
 
     def _put(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None:
+        for key, token in owned(self._tables.refresh_tokens, self._user_id).items():
+            if token.expires_at <= datetime.now(UTC):
+                del self._tables.refresh_tokens[key]
         self._tables.refresh_tokens[f"{self._user_id}/{token_hash}"] = StoredRefreshToken(
             session_id, datetime.now(UTC) + timedelta(seconds=lifetime_seconds), None
         )

@@ -15,10 +15,6 @@ class SqlSessions:
         self._is_mine = RefreshTokenRow.user_id == user_id
 
     async def open(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None:
-        # Whoever comes with an expired one is told the same as with an unknown one.
-        await self._session.execute(
-            delete(RefreshTokenRow).where(self._is_mine, RefreshTokenRow.expires_at <= utc_now())
-        )
         await self._add(session_id, token_hash, lifetime_seconds)
 
     async def rotate(
@@ -69,6 +65,10 @@ class SqlSessions:
         await self._session.execute(delete(RefreshTokenRow).where(self._is_mine))
 
     async def _add(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None:
+        # Whoever comes with an expired one is told the same as with an unknown one.
+        await self._session.execute(
+            delete(RefreshTokenRow).where(self._is_mine, RefreshTokenRow.expires_at <= utc_now())
+        )
         await self._session.execute(
             insert(RefreshTokenRow).values(
                 user_id=self._user_id,
