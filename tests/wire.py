@@ -59,6 +59,18 @@ class Wire:
     def some(self) -> bytes:
         return self._socket.recv(65_536)
 
+    def answer(self) -> Answer:
+        """The next one, whole; more may follow it."""
+        raw = b""
+        while b"\r\n\r\n" not in raw:
+            raw += self.some()
+        head, _, body = raw.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        while len(body) < length:
+            body += self.some()
+        (answer,) = answers(head + b"\r\n\r\n" + body)
+        return answer
+
     def reset(self) -> None:
         """Hang up without reading what has come."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
