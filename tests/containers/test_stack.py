@@ -172,7 +172,7 @@ print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), s
         )
 
         urls = {"database-url-none", "database-url-transaction"}
-        assert {"auth-secret", "better-auth-secret"} | urls == {
+        assert {"auth-secret", "better-auth-secret", "redis-url"} | urls == {
             path.rpartition("/")[2] for path in files.split()
         }
         assert "" == stack.run_in("api", "sh", "-c", "grep -r parley_owner /run/secrets || true")
