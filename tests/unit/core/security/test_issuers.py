@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from parley.core.errors import IssuerUnavailable, Unauthenticated
+from parley.core.ids import new_id
 from parley.core.security.issuers import (
     better_auth_keys_url,
     better_auth_tokens,
@@ -307,7 +308,7 @@ class TestRefused:
 
     async def test_row_10_the_other_issuers_token_and_parleys_own(self, verifier: TokenVerifier):
         others = [other.token() for other in ISSUERS.values()]
-        local = LocalTokens(SECRET, lifetime_seconds=300).issue("ann")
+        local = LocalTokens(SECRET, lifetime_seconds=300).issue("ann", new_id())
         believed = []
         for token in (*others, local, signed({"sub": "ann"})):
             try:
