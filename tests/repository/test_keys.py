@@ -111,10 +111,11 @@ class TestNewest:
 
 class TestDelete:
     async def test_it_is_nobodys_from_then_on(self, store: Store, ann: str):
-        key = await make_key(store, ann, "one")
+        key, other = [await make_key(store, ann, key_hash) for key_hash in ("one", "other")]
         await delete(store, ann, key.id)
 
         assert None is await store.resolve(KeyCredential("one"))
+        assert other == await live(store, ann, "other")
         with pytest.raises(KeyNotFound):
             await delete(store, ann, key.id)
 
