@@ -6,6 +6,7 @@ import pytest
 from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.accounts import RefreshCredential, Rotation
+from tests.factories import make_account
 
 HOUR = 3600
 
@@ -190,7 +191,8 @@ class TestClose:
 
 
 class TestLive:
-    async def test_a_disabled_account_has_none(self, store: Store, ann: str):
+    async def test_a_disabled_account_has_none(self, store: Store, ann: str, bob: str):
+        await make_account(store, bob)
         session_id = await open_session(store, ann, "one")
         for is_disabled in (True, False):
             async with store.begin(ann) as tx:
