@@ -8,6 +8,7 @@ from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.accounts import KeyCredential
 from parley.schemas.keys import ApiKey, NewKey
+from tests.factories import make_account
 
 
 @pytest.fixture
@@ -75,7 +76,8 @@ class TestExpiry:
 
 
 class TestLive:
-    async def test_one_of_a_disabled_account_is_not(self, store: Store, ann: str):
+    async def test_one_of_a_disabled_account_is_not(self, store: Store, ann: str, bob: str):
+        await make_account(store, bob)
         key = await make_key(store, ann, "one")
         async with store.begin(ann) as tx:
             await tx.accounts.set_disabled(is_disabled=True)
@@ -111,10 +113,11 @@ class TestNewest:
 
 class TestDelete:
     async def test_it_is_nobodys_from_then_on(self, store: Store, ann: str):
-        key = await make_key(store, ann, "one")
+        key, other = [await make_key(store, ann, key_hash) for key_hash in ("one", "other")]
         await delete(store, ann, key.id)
 
         assert None is await store.resolve(KeyCredential("one"))
+        assert other == await live(store, ann, "other")
         with pytest.raises(KeyNotFound):
             await delete(store, ann, key.id)
 

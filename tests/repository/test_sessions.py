@@ -6,6 +6,7 @@ import pytest
 from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.accounts import RefreshCredential, Rotation
+from tests.factories import make_account
 
 HOUR = 3600
 
@@ -114,9 +115,17 @@ class TestRotate:
 
         assert (False, True) == (before.is_reuse, again.is_reuse)
 
+    async def test_another_sessions_token_is_not_used_with_it(self, store: Store, ann: str):
+        await open_session(store, ann, "one")
+        other = await open_session(store, ann, "other")
+        await rotate(store, ann, "one", "two")
+
+        first = await rotate(store, ann, "other", "next", grace_seconds=-1)
+        assert Rotation(other, is_reuse=False) == first
+
     async def test_an_unknown_or_an_expired_one_is_none(self, store: Store, ann: str, bob: str):
-        await open_session(store, ann, "one", seconds=0)
         await open_session(store, ann, "two")
+        await open_session(store, ann, "one", seconds=0)
 
         assert None is await rotate(store, ann, "one", "x")
         assert None is await rotate(store, ann, "unknown", "x")
@@ -163,6 +172,16 @@ class TestClose:
         assert [False, False] == [await is_live(store, ann, session) for session in sessions]
         assert await is_live(store, bob, bobs)
 
+    async def test_anothers_of_the_same_id_goes_on(self, store: Store, ann: str, bob: str):
+        """No two have the same; but it is not their ids that keep users apart."""
+        session_id = await open_session(store, ann, "one")
+        async with store.begin(bob) as tx:
+            await tx.sessions.open(session_id, "bob", HOUR)
+        async with store.begin(ann) as tx:
+            await tx.sessions.close("one")
+
+        assert bob == await store.resolve(RefreshCredential("bob"))
+
     async def test_what_follows_at_the_same_moment_ends_too(self, store: Store, ann: str):
         """A refresh that overtakes a change of the password must not survive it."""
         await open_session(store, ann, "0")
@@ -181,7 +200,8 @@ class TestClose:
 
 
 class TestLive:
-    async def test_a_disabled_account_has_none(self, store: Store, ann: str):
+    async def test_a_disabled_account_has_none(self, store: Store, ann: str, bob: str):
+        await make_account(store, bob)
         session_id = await open_session(store, ann, "one")
         for is_disabled in (True, False):
             async with store.begin(ann) as tx:

@@ -46,6 +46,33 @@ class TestCreate:
         listed = await client.get("/api/v1/auth/keys", headers=bearing(ann["access_token"]))
         assert listed.json()["items"][0]["last_used_at"]
 
+    @pytest.fixture
+    def used_at(self, make_key, ann, client: AsyncClient, status):
+        """When a key was used last, as it is listed after each of two uses."""
+
+        async def use_twice() -> list[str]:
+            key, seen = (await make_key()).json()["key"], []
+            for _ in range(2):
+                assert 200 == await status(key)
+                token = ann["access_token"]
+                listed = await client.get("/api/v1/auth/keys", headers=bearing(token))
+                seen.append(listed.json()["items"][0]["last_used_at"])
+            return seen
+
+        return use_twice
+
+    async def test_its_use_is_not_written_down_each_time(self, used_at):
+        first, second = await used_at()
+
+        assert first
+        assert first == second
+
+    async def test_but_again_after_a_while(self, used_at, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("parley.services.authentication.KEY_USE_SECONDS", 0)
+        first, second = await used_at()
+
+        assert first < second
+
     @pytest.mark.parametrize(
         "fields",
         [

@@ -352,14 +352,16 @@ class TestCookie:
 
     @pytest.mark.parametrize("headers", [{}, {"Origin": "null"}, {"Origin": "https://evil.test"}])
     async def test_no_other_may_and_nothing_is_written(
-        self, headers: dict[str, str], clients: Clients
+        self, headers: dict[str, str], clients: Clients, request: pytest.FixtureRequest
     ):
         async with clients("better-auth") as client:
+            logged = request.getfixturevalue("logged")  # a start sends the lines elsewhere
             refused = await self.say(client, **headers)
             listed = await client.get("/api/v1/conversations", headers={"Cookie": COOKIE})
 
         assert (403, "origin-refused") == (refused.status_code, refused.json()["code"])
         assert [] == listed.json()["items"]
+        assert '"access-refused"' in logged.getvalue()
 
     async def test_another_page_does_not_even_read(self, clients: Clients):
         async with clients("better-auth") as client:

@@ -293,12 +293,13 @@ class TestAudit:
         await post("refresh", refresh_token="parley_refresh_of_nobody")
         await client.get("/api/v1/conversations", headers=bearing(token + "x"))
         await client.post("/api/v1/bob/chat", json={"message": "hi"}, headers=bearing(token))
+        await client.get("/api/v1/auth/keys", headers=bearing(key))
         await client.delete(f"/api/v1/auth/keys/{made['id']}", headers=bearing(token))
         await post("logout", refresh_token=ann["refresh_token"])
 
         assert [
             "key-created", "signed-in", "sign-in-refused", "sign-in-refused", "refresh-refused",
-            "token-refused", "access-refused", "key-deleted", "signed-out",
+            "token-refused", "access-refused", "access-refused", "key-deleted", "signed-out",
         ] == events(logged)  # fmt: skip
         output = logged.getvalue()
         audited = [json.loads(line) for line in output.splitlines() if '"parley.audit"' in line]
@@ -336,3 +337,11 @@ class TestAudit:
             "registered", "account-disabled", "account-enabled", "password-changed",
             "account-deleted",
         ] == events(logged)  # fmt: skip
+
+    async def test_the_line_of_a_request_says_whose_it_was(self, ann, status, logged: StringIO):
+        assert [200, 401] == [await status(token) for token in (ann["access_token"], "x")]
+
+        lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+        assert [ann["user"]["id"], None] == [
+            line["user_id"] for line in lines if line["logger"] == "parley.access"
+        ]

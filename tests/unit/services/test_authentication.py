@@ -4,12 +4,18 @@ from base64 import urlsafe_b64encode
 import pytest
 
 from parley.core.errors import IssuerUnavailable, Unauthenticated
+from parley.core.ids import new_id
+from parley.core.security.better_auth import SignedSessions
+from parley.core.security.opaque import digest, new_key, shown_part
 from parley.core.security.tokens import LocalTokens, Principal, Verified
 from parley.crud.memory.store import MemoryStore
-from parley.services.authentication import REMEMBERED_MAX, Authentication
+from parley.schemas.keys import NewKey
+from parley.services.authentication import REMEMBERED_MAX, TOKEN_CHARACTERS_MAX, Authentication
+from parley.services.better_auth import BetterAuth
 from parley.services.liveness import LiveSessions
 from tests.conftest import SECRET
 from tests.factories import make_account, session_of
+from tests.issuers import signed_session
 
 ANN = "ann"
 LIFETIME_SECONDS = 3600
@@ -28,6 +34,16 @@ class CountingVerifier:
         if self.error is not None:
             raise self.error
         return Verified(Principal("issuers-ann"), time.time() + self.lifetime_seconds)
+
+
+class AnnsSessions:
+    """Better Auth's table, in which every token is a session of Ann's."""
+
+    async def user_of(self, token: str) -> str:
+        return ANN
+
+    async def close(self) -> None:
+        pass
 
 
 def unsigned(claims: str) -> str:
@@ -119,14 +135,33 @@ class TestIssuers:
             await authentication.of_bearer(unsigned(padded))
         assert 0 == verifier.asked
 
-    async def test_without_local_accounts_neither_token_nor_key_counts(self, local: LocalTokens):
+    async def test_a_session_longer_than_any_is_not_looked_up(self):
         store = MemoryStore()
-        await make_account(store, ANN)
-        authentication = Authentication(store, LiveSessions(store), local=None, issuers={})
+        better_auth = BetterAuth(AnnsSessions(), SignedSessions(SECRET))
+        authentication = Authentication(
+            store, LiveSessions(store), local=None, issuers={}, better_auth=better_auth
+        )
+        fitting, too_long = (
+            signed_session("t" * count, SECRET) for count in (1, TOKEN_CHARACTERS_MAX)
+        )
 
-        for token in (local.issue(ANN, session_of(ANN)), "parley_key_x"):
+        assert ANN == (await authentication.of_session(fitting)).user_id
+        with pytest.raises(Unauthenticated):
+            await authentication.of_session(too_long)
+
+    async def test_without_local_accounts_neither_token_nor_key_counts(self, local: LocalTokens):
+        store, key = MemoryStore(), new_key()
+        await make_account(store, ANN)
+        async with store.begin(ANN) as tx:
+            await tx.keys.create(NewKey(new_id(), digest(key), shown_part(key), "import", None))
+        live = LiveSessions(store)
+        believes = Authentication(store, live, local=local, issuers={})
+        does_not = Authentication(store, live, local=None, issuers={})
+
+        for token in (local.issue(ANN, session_of(ANN)), key):
+            assert ANN == (await believes.of_bearer(token)).user_id
             with pytest.raises(Unauthenticated):
-                await authentication.of_bearer(token)
+                await does_not.of_bearer(token)
 
 
 class TestVerifiedTokens:

@@ -39,9 +39,9 @@ class TestHas:
         assert 1 == store.asked
 
     async def test_a_no_is_not(self, store: CountingStore):
-        live = LiveSessions(store)
+        live, unknown = LiveSessions(store), new_id()
 
-        assert [False] * 3 == [await live.has(ANN, new_id()) for _ in range(3)]
+        assert [False] * 3 == [await live.has(ANN, unknown) for _ in range(3)]
         assert 3 == store.asked
 
     async def test_another_users_session_is_none(self, store: CountingStore):

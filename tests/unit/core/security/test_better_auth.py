@@ -50,6 +50,7 @@ def test_it_is_split_at_its_last_dot(signed: SignedSessions):
         f"{TOKEN}.é{SIGNATURE}",
         f"é{TOKEN}.{SIGNATURE}",
         f"\ud800{TOKEN}.{SIGNATURE}",
+        f"{TOKEN}.\ud800{SIGNATURE}",
         f"%FF{TOKEN}.{SIGNATURE}",
         f"{TOKEN}%00.{SIGNATURE}",
         f"{BEARER}.{SIGNATURE}",

@@ -45,6 +45,9 @@ class TestRoundTrip:
         assert cursor.isascii()
         assert cursor.replace("-", "").replace("_", "").isalnum()
 
+    def test_it_is_its_place_behind_a_tag_of_16_bytes(self, cursors: Cursors):
+        assert b"[1,2]" == urlsafe_b64decode(cursors.seal("ann", "keys", [1, 2]))[16:]
+
     def test_the_same_place_is_the_same_cursor(self, cursors: Cursors, cursor: str):
         assert cursor == cursors.seal("ann", "conversations", PLACE)
 

@@ -332,6 +332,10 @@ class TestRefused:
         assert 1 == len(details)
 
 
+async def away() -> Keys:
+    raise KeysUnreadable("away")
+
+
 class TestAsking:
     """Only a token that might be good makes us ask its issuer."""
 
@@ -339,14 +343,15 @@ class TestAsking:
     async def test_for_no_key_of_a_header_that_is_refused(
         self, row: int, header: dict[str, Any], issuer: Issuer
     ):
-        async def fetch() -> Keys:
-            raise KeysUnreadable("away")
-
         might_be_good = isinstance(header.get("kid"), str)
         token = issuer.token(header)
 
         with pytest.raises(IssuerUnavailable if might_be_good else Unauthenticated):
-            await verifier_for(issuer, KeyCache(fetch)).verify(token)
+            await verifier_for(issuer, KeyCache(away)).verify(token)
+
+    async def test_for_no_key_that_no_header_names(self, issuer: Issuer):
+        with pytest.raises(Unauthenticated):
+            await verifier_for(issuer, KeyCache(away)).verify(issuer.token(without="kid"))
 
 
 class TestKeysUrl:
