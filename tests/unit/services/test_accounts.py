@@ -55,9 +55,7 @@ async def test_it_opens_no_session(accounts: AccountService):
         await accounts.login(Login(email=EMAIL, password=PASSWORD))
 
 
-async def test_it_gets_no_other_password(
-    accounts: AccountService, request: pytest.FixtureRequest
-):
+async def test_it_gets_no_other_password(accounts: AccountService, request: pytest.FixtureRequest):
     is_gone = request.node.callspec.params["accounts"] == "gone"
     change = PasswordChange(current=PASSWORD, new="another horse, another staple")
     with pytest.raises(AccountGone if is_gone else WrongPassword):
