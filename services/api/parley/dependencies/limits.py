@@ -82,7 +82,7 @@ async def limits(request: Request) -> Limits:
 
 
 async def attempt_limits(asking: Annotated[Limits, Depends(limits)]) -> Limits:
-    """The address has been counted, whatever the body turns out to be."""
+    """The address has been counted, whatever the body says; one that is no JSON is refused before."""
     await asking.count_attempt()
     return asking
 
