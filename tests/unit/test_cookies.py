@@ -55,6 +55,9 @@ class TestWhichCookie:
     def test_it_is_found_among_others_and_left_as_it_is(self, header: str):
         assert RULES.session_of(request(cookie=header)) == "a.b%3D"
 
+    def test_its_value_begins_at_the_first_equals_sign(self):
+        assert RULES.session_of(request(cookie=f"{SECURE}=a.b=")) == "a.b="
+
     def test_it_is_found_in_any_cookie_header(self):
         """HTTP/2 may bring one for each cookie."""
         given = request("GET", ("cookie", "x=y"), ("cookie", f"{SECURE}=signed"))

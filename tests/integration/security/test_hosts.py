@@ -2,10 +2,13 @@
 
 import pytest
 from httpx import ASGITransport, AsyncClient
+from starlette.datastructures import Headers
 
+from parley.core.errors import UntrustedHost
 from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.memory.store import MemoryStore
 from parley.main import create_app
+from parley.middleware.hosts import Hosts
 from tests.conftest import SECRET
 
 
@@ -119,3 +122,11 @@ class TestHosts:
         create_app(Settings(**production, trusted_hosts=names), store=MemoryStore())
 
         assert lines == capfd.readouterr().err.count("TRUSTED_HOSTS")
+
+
+def test_who_names_none_is_answered_where_any_will_do():
+    """As HTTP/1.0 may."""
+    scope = {"http_version": "1.0", "path": "/docs"}
+
+    assert None is Hosts(["*"]).refusal(scope, Headers())
+    assert UntrustedHost is type(Hosts(["chat.example.com"]).refusal(scope, Headers()))

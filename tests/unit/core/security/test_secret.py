@@ -43,7 +43,7 @@ class TestEmbeddedSecret:
     def test_nobody_but_its_owner_may_read_it(self, path: Path):
         embedded_secret(path)
 
-        assert 0o600 == path.stat().st_mode & 0o777
+        assert [0o600, 0o700] == [each.stat().st_mode & 0o777 for each in (path, path.parent)]
 
     def test_it_leaves_no_draft_behind(self, path: Path):
         embedded_secret(path)
