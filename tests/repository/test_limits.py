@@ -20,6 +20,12 @@ def prefix() -> str:
     return f"test-{new_id().hex}"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no outage; those have tests of their own."""
+    monkeypatch.setattr("parley.crud.redis.connection.TIMEOUT_SECONDS", 10)
+
+
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncGenerator[Redis]:
     async with Redis.from_url(redis_url, decode_responses=True) as client:
