@@ -87,6 +87,11 @@ def create_app(
     _include_routers(app, has_local_accounts="local" in settings.auth_mode)
     problems.install(app)
     metrics.install(app)
+    _add_layer(app, settings, runner)
+    return app
+
+
+def _add_layer(app: FastAPI, settings: Settings, runner: TurnRunner) -> None:
     app.add_middleware(
         middleware.RequestLayer,
         refuse=problems.response_for,
@@ -100,7 +105,6 @@ def create_app(
         body_timeout_seconds=settings.body_timeout_seconds,
         trusted_proxies=settings.trusted_proxies,
     )
-    return app
 
 
 def _hosts(settings: Settings) -> Sequence[str]:

@@ -98,13 +98,7 @@ def services_of(
             Passwords(),
             registration_is_open=settings.auth_registration == "open",
         ),
-        authentication=Authentication(
-            store,
-            live,
-            local=tokens if "local" in settings.auth_mode else None,
-            issuers=issuers_of(settings, closing),
-            better_auth=_better_auth(settings, store, closing),
-        ),
+        authentication=_authentication(settings, store, live, tokens, closing),
         chat=ChatService(store, responder, runner, worker, _turn_limits(settings)),
         conversations=ConversationService(store, cursors),
         cookies=_cookies(settings),
@@ -117,6 +111,22 @@ def services_of(
         shared=shared,
         streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
         turns=TurnService(store),
+    )
+
+
+def _authentication(
+    settings: Settings,
+    store: Store,
+    live: LiveSessions,
+    tokens: LocalTokens,
+    closing: AsyncExitStack,
+) -> Authentication:
+    return Authentication(
+        store,
+        live,
+        local=tokens if "local" in settings.auth_mode else None,
+        issuers=issuers_of(settings, closing),
+        better_auth=_better_auth(settings, store, closing),
     )
 
 

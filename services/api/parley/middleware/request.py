@@ -79,16 +79,7 @@ class RequestLayer:
             return
         started_at = perf_counter()
         headers = Headers(scope=scope)
-        request_id = _request_id(headers)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        peer, forwarded = scope.get("client"), headers.getlist("X-Forwarded-For")
-        address = client_address(peer and peer[0], forwarded, self._trusted_proxies)
-        state["client_address"] = address
-        state["answer_headers"], state["at_end"] = {}, []
-        audit.client_address.set(address)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        self._introduce(scope, headers)
         body = Body(
             scope,
             receive,
@@ -106,7 +97,7 @@ class RequestLayer:
                 answered = MutableHeaders(scope=message)
                 self._announce(scope, headers, answered)
                 # Who is refused before there is a whole request may send anything next, or for ever.
-                if self._is_leaving() or "refusal" in state or not body.is_whole:
+                if self._is_leaving() or "refusal" in scope["state"] or not body.is_whole:
                     answered["Connection"] = "close"
             await send(message)
 
@@ -125,6 +116,18 @@ class RequestLayer:
         finally:
             _let_go(scope)
             _log_access(scope, status, perf_counter() - started_at)
+
+    def _introduce(self, scope: Scope, headers: Headers) -> None:
+        """What all that follows, and the log, know of the request."""
+        request_id = _request_id(headers)
+        peer, forwarded = scope.get("client"), headers.getlist("X-Forwarded-For")
+        address = client_address(peer and peer[0], forwarded, self._trusted_proxies)
+        scope.setdefault("state", {}).update(
+            request_id=request_id, client_address=address, answer_headers={}, at_end=[]
+        )
+        audit.client_address.set(address)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
 
     def _at(self, scope: Scope, headers: Headers) -> ASGIApp:
         # A route's pattern matches before a last line's end too. A path that a proxy keeps from the
