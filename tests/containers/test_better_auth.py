@@ -26,15 +26,20 @@ def stack() -> Generator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="module")
-def desk(stack: Stack) -> Desk:
+def desk_of(stack: Stack) -> Desk:
     return Desk(stack.url("auth", 3000))
 
 
+@pytest.fixture
+def desk(stack: Stack) -> Desk:
+    """Where it is now: a container that was started again has another port."""
+    return desk_of(stack)
+
+
 @pytest.fixture(scope="module")
-def ann(desk: Desk) -> Person:
+def ann(stack: Stack) -> Person:
     """The one who stays; of a new one each there are few, for all here have one address."""
-    return desk.sign_up()
+    return desk_of(stack).sign_up()
 
 
 def chat(stack: Stack, headers: dict[str, str], user_id: str = "me") -> int:
