@@ -147,3 +147,13 @@ async def connected(url: str) -> AsyncGenerator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def until_one_waits(database: DatabaseUrls) -> None:
+    """For a lock that another connection has."""
+    async with connected(database.admin) as admin:
+        while not await admin.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the stack's secrets, once, in the volume /secrets: a folder for each service, which sees no other's.
 # They last as long as the volume does, as the data do: `docker compose down --volumes` ends both.
+# With the word `rotate` the API gets a new AUTH_SECRET, and what the old one signed stays good until the next time.
 set -eu
 umask 022
 cd /secrets
@@ -13,6 +14,8 @@ make() { # FILE: 32 random bytes, in hexadecimal: good in a URL, in SQL and in a
 }
 
 make api/auth-secret
+# Nobody has signed anything with the first one.
+make api/auth-secret-previous
 make api/better-auth-secret
 make postgres/superuser-password
 make postgres/owner-password
@@ -38,3 +41,12 @@ put pgbouncer/userlist.txt "\"parley_api\" \"${api#*:}\""
 put auth/better-auth-secret "$(cat api/better-auth-secret)"
 put auth/database-url "postgresql://parley_auth:$(cat auth-roles/auth-password)@postgres:5432/parley"
 put auth-roles/superuser-password "$(cat postgres/superuser-password)"
+
+case ${1-} in
+rotate)
+    make api/auth-secret-next
+    mv api/auth-secret api/auth-secret-previous
+    mv api/auth-secret-next api/auth-secret
+    echo 'AUTH_SECRET is a new one for each API that starts from now on.'
+    ;;
+esac

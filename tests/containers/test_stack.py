@@ -48,6 +48,19 @@ class TestService:
             "You said: well?\nI remember 2 earlier messages; you last said: remember this."
         ) == again["reply"]["content"]
 
+    def test_a_new_secret_signs_nobody_out_and_the_one_before_is_forgotten(self, stack: Stack):
+        with account(stack.url()) as client:
+            signed = {"Authorization": client.headers["Authorization"]}
+        statuses = []
+        for _ in range(2):
+            stack.compose("run", "--rm", "secrets", "rotate")
+            stack.compose("restart", "api")
+            stack.compose("up", "--wait", "--no-recreate")
+            me = httpx.get(f"{stack.url()}/api/v1/auth/me", headers=signed)
+            statuses.append(me.status_code)
+
+        assert [200, 401] == statuses
+
     def test_doing_it_again_changes_nothing(self, stack: Stack):
         before = {container["Id"] for container in stack.inspect()}
         stack.compose("up", "--wait")
@@ -153,9 +166,9 @@ print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), s
         secrets = stack.run_in(
             "postgres", "sh", "-c", "cat /run/secrets/*-password | sed 's/.\\{64\\}/&\\n/g'"
         ).split()
-        for name in ("auth-secret", "better-auth-secret"):
+        for name in ("auth-secret", "auth-secret-previous", "better-auth-secret"):
             secrets += stack.run_in("api", "cat", f"/run/secrets/{name}").split()
-        assert [64] * 5 == [len(secret) for secret in secrets]
+        assert [64] * 6 == [len(secret) for secret in secrets]
 
         containers = stack.inspect()
         images = {container["Image"] for container in containers}
@@ -171,10 +184,9 @@ print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), s
             "api", "sh", "-c", "grep --recursive --files-with-matches . /run/secrets"
         )
 
-        urls = {"database-url-none", "database-url-transaction"}
-        assert {"auth-secret", "better-auth-secret", "redis-url"} | urls == {
-            path.rpartition("/")[2] for path in files.split()
-        }
+        secrets = {"auth-secret", "auth-secret-previous", "better-auth-secret"}
+        urls = {"database-url-none", "database-url-transaction", "redis-url"}
+        assert secrets | urls == {path.rpartition("/")[2] for path in files.split()}
         assert "" == stack.run_in("api", "sh", "-c", "grep -r parley_owner /run/secrets || true")
 
 

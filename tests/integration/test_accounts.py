@@ -99,4 +99,4 @@ class TestMe:
         response = await client.get("/api/v1/auth/me", headers=bearer(alice))
 
         assert (401, "account-gone") == (response.status_code, response.json()["code"])
-        assert "Bearer" == response.headers["WWW-Authenticate"]
+        assert 'Bearer error="invalid_token"' == response.headers["WWW-Authenticate"]

@@ -1,12 +1,15 @@
 import asyncio
 
+import pytest
+
 from parley.core.database import create_engine
+from parley.core.errors import AccountGone
 from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import Account, EmailCredential, KeyCredential, RefreshCredential
 from parley.schemas.keys import NewKey
-from tests.databases import DatabaseUrls, connected
+from tests.databases import DatabaseUrls, connected, until_one_waits
 from tests.factories import accept, make_account, make_conversation, new_turn, record
 
 
@@ -109,6 +112,30 @@ class TestDelete:
                 await store.resolve(KeyCredential(f"key of {user_id}")),
             ]
             assert [user_id if count else None] * 3 == known
+
+    async def test_nothing_begins_for_one_that_is_gone(self, store: Store):
+        ann = await create(store, "ann@example.com")
+        assert ann is not None
+        async with store.begin(ann.id) as tx:
+            await tx.accounts.delete()
+
+        with pytest.raises(AccountGone):
+            await make_conversation(store, ann.id)
+
+    async def test_nothing_begins_while_it_is_being_deleted(self, postgres: DatabaseUrls):
+        """Whoever looks before the deletion is committed must not write after it."""
+        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        ann = await create(store, "ann@example.com")
+        assert ann is not None
+        async with store.begin(ann.id) as tx:
+            await tx.accounts.lock()
+            await tx.accounts.delete()
+            beginning = asyncio.create_task(make_conversation(store, ann.id))
+            await until_one_waits(postgres)
+
+        with pytest.raises(AccountGone):
+            await beginning
+        await store.close()
 
     async def test_no_table_is_forgotten(self, postgres: DatabaseUrls):
         """By the catalogue, whatever tables there will be."""

@@ -45,7 +45,7 @@ def response_for(scope: Scope, error: AppError, *, faults: list[Fault] | None = 
         media_type="application/problem+json",
     )
     if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = error.challenge
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response

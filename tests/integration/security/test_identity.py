@@ -16,7 +16,7 @@ from parley.core.ids import new_id
 from parley.crud.sql.store import SqlStore
 from parley.models import Base
 from parley.schemas.accounts import EmailCredential
-from tests.databases import DatabaseUrls, connected
+from tests.databases import DatabaseUrls, connected, until_one_waits
 from tests.factories import make_conversation, new_turn, record
 
 EMAIL = "alice@example.com"
@@ -48,12 +48,7 @@ class Scene:
         async with connected(self.urls.owner) as owner, owner.transaction():
             await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
             task = asyncio.create_task(delete())
-            async with connected(self.urls.admin) as admin:
-                while not await admin.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                ):
-                    await asyncio.sleep(0.01)
+            await until_one_waits(self.urls)
             yield task
 
 

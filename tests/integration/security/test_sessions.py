@@ -296,16 +296,22 @@ class TestAudit:
         await client.get("/api/v1/auth/keys", headers=bearing(key))
         await client.delete(f"/api/v1/auth/keys/{made['id']}", headers=bearing(token))
         await post("logout", refresh_token=ann["refresh_token"])
+        await client.get("/api/v1/conversations", headers=bearing(token))
+        await client.get("/api/v1/conversations")
 
         assert [
             "key-created", "signed-in", "sign-in-refused", "sign-in-refused", "refresh-refused",
             "token-refused", "access-refused", "access-refused", "key-deleted", "signed-out",
+            "token-refused",
         ] == events(logged)  # fmt: skip
         output = logged.getvalue()
         audited = [json.loads(line) for line in output.splitlines() if '"parley.audit"' in line]
         assert all(line["request_id"] and line["client_address"] for line in audited)
         assert ann["user"]["id"] == audited[2]["user_id"]
         assert None is audited[3]["user_id"]
+        assert ["not-valid", "session-ended"] == [
+            line["reason"] for line in audited if line["event"] == "token-refused"
+        ]
         secrets = (PASSWORD, "a wrong password", token, ann["refresh_token"], key, "@example.com")
         assert [] == [secret for secret in secrets if secret in output]
 

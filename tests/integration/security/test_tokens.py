@@ -51,7 +51,7 @@ def forge(alice: str) -> Callable[..., str]:
 async def refuses(client: AsyncClient, token: str) -> None:
     answer = await client.get(PATH, headers=bearing(token))
     assert (401, "unauthenticated") == (answer.status_code, answer.json()["code"]), token[:200]
-    assert "Bearer" == answer.headers["WWW-Authenticate"]
+    assert 'Bearer error="invalid_token"' == answer.headers["WWW-Authenticate"]
 
 
 class TestForged:

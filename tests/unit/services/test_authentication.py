@@ -3,7 +3,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from parley.core.errors import IssuerUnavailable, Unauthenticated
+from parley.core.errors import IssuerUnavailable, TokenRefused
 from parley.core.ids import new_id
 from parley.core.security.better_auth import SignedSessions
 from parley.core.security.opaque import digest, new_key, shown_part
@@ -116,7 +116,7 @@ class TestIssuers:
     async def test_one_of_nobody_known_goes_to_none(
         self, authentication: Authentication, verifier: CountingVerifier, claims: str
     ):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(TokenRefused):
             await authentication.of_bearer(unsigned(claims))
         assert 0 == verifier.asked
 
@@ -124,14 +124,14 @@ class TestIssuers:
         "token", ["", ".", "..", "...", "a" * 100_000, "\u00e9.\u00e9.", "x" * 32, "a.b"]
     )
     async def test_garbage_is_refused(self, authentication: Authentication, token: str):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(TokenRefused):
             await authentication.of_bearer(token)
 
     async def test_a_token_longer_than_any_is_not_looked_at(
         self, authentication: Authentication, verifier: CountingVerifier
     ):
         padded = '{"iss": "https://issuer.test", "x": "%s"}' % ("x" * 8192)
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(TokenRefused):
             await authentication.of_bearer(unsigned(padded))
         assert 0 == verifier.asked
 
@@ -146,7 +146,7 @@ class TestIssuers:
         )
 
         assert ANN == (await authentication.of_session(fitting)).user_id
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(TokenRefused):
             await authentication.of_session(too_long)
 
     async def test_without_local_accounts_neither_token_nor_key_counts(self, local: LocalTokens):
@@ -160,7 +160,7 @@ class TestIssuers:
 
         for token in (local.issue(ANN, session_of(ANN)), key):
             assert ANN == (await believes.of_bearer(token)).user_id
-            with pytest.raises(Unauthenticated):
+            with pytest.raises(TokenRefused):
                 await does_not.of_bearer(token)
 
 
@@ -179,9 +179,9 @@ class TestVerifiedTokens:
         verifier.lifetime_seconds = 60
         await authentication.of_bearer(THEIRS)
         now[0] += 61
-        verifier.error = Unauthenticated()
+        verifier.error = TokenRefused()
 
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(TokenRefused):
             await authentication.of_bearer(THEIRS)
 
     async def test_nor_for_longer_than_minutes(

@@ -6,6 +6,7 @@ AppError
 ├── MalformedRequest             400  malformed-request
 ├── UntrustedHost                400  untrusted-host
 ├── Unauthenticated              401  unauthenticated
+│   ├── TokenRefused
 │   ├── InvalidCredentials            invalid-credentials
 │   └── AccountGone                   account-gone
 ├── Forbidden                    403  forbidden
@@ -51,6 +52,9 @@ from random import randint
 from types import MappingProxyType
 from typing import ClassVar, Self
 from uuid import UUID
+
+
+_NO_GOOD_TOKEN = 'Bearer error="invalid_token"'  # RFC 6750, 3.1
 
 
 class AppError(Exception):
@@ -115,6 +119,17 @@ class UntrustedHost(AppError):
 
 class Unauthenticated(AppError):
     status, code, title = 401, "unauthenticated", "A valid bearer token is required"
+    challenge: ClassVar[str] = "Bearer"
+
+
+class TokenRefused(Unauthenticated):
+    """There was one, and it is not believed. `reason` is for the audit alone."""
+
+    challenge = _NO_GOOD_TOKEN
+
+    def __init__(self, *, reason: str = "not-valid") -> None:
+        super().__init__("The token is not valid, or no longer. Log in for a new one.")
+        self.reason = reason
 
 
 class InvalidCredentials(Unauthenticated):
@@ -125,6 +140,7 @@ class InvalidCredentials(Unauthenticated):
 
 
 class AccountGone(Unauthenticated):
+    challenge = _NO_GOOD_TOKEN
     code, title = "account-gone", "The token's account does not exist"
 
     def __init__(self) -> None:

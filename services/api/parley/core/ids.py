@@ -4,6 +4,16 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+_VERSION = 7
+
 
 def new_id() -> UUID:
     return uuid7()
+
+
+def is_of_local_account(user_id: str) -> bool:
+    """Whether it has the form of an id made here; no other issuer's user may have that."""
+    try:
+        return UUID(user_id).version == _VERSION
+    except ValueError:
+        return False

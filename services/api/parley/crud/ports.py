@@ -35,7 +35,12 @@ SLOT_SECONDS = 15
 
 
 class Conversations(Protocol):
-    async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation: ...
+    async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation:
+        """
+        Raises:
+            AccountGone: the user's local account was deleted, and nothing of theirs is to come back.
+        """
+        ...
 
     async def get(self, conversation_id: UUID) -> Conversation:
         """

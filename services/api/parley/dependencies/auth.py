@@ -7,7 +7,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from parley.core import audit
 from parley.core.audit import Event
-from parley.core.errors import NotYourResource, OriginRefused, SessionRequired, Unauthenticated
+from parley.core.errors import (
+    NotYourResource,
+    OriginRefused,
+    SessionRequired,
+    TokenRefused,
+    Unauthenticated,
+)
 from parley.core.security.tokens import Principal
 from parley.dependencies.cookies import CookieRules
 from parley.dependencies.services import services
@@ -39,8 +45,8 @@ async def authenticate(request: Request) -> Principal:
         verified = wired.authentication.of_session(session)
     try:
         caller = await verified
-    except Unauthenticated:
-        audit.record(Event.TOKEN_REFUSED, None)
+    except TokenRefused as refusal:
+        audit.record(Event.TOKEN_REFUSED, None, reason=refusal.reason)
         raise
     request.state.principal, request.state.user_id = caller, caller.user_id
     return caller

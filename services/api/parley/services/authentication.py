@@ -8,7 +8,7 @@ from hashlib import sha256
 import jwt
 from cachetools import TLRUCache
 
-from parley.core.errors import Unauthenticated
+from parley.core.errors import TokenRefused
 from parley.core.security.opaque import KEY_PREFIX, digest
 from parley.core.security.tokens import ISSUER, LocalTokens, Principal, TokenVerifier, Verified
 from parley.crud.ports import Store
@@ -56,11 +56,11 @@ class Authentication:
     async def of_bearer(self, token: str) -> Principal:
         """
         Raises:
-            Unauthenticated: it is no token that is believed here, or not any more.
+            TokenRefused: it is no token that is believed here, or not any more.
             IssuerUnavailable: its issuer's keys are not known, and cannot be had now.
         """
         if len(token) > TOKEN_CHARACTERS_MAX:
-            raise _refused()
+            raise TokenRefused
         # A JWT has two, an API key none.
         if token.count(".") == 1:
             return await self.of_session(token)
@@ -69,8 +69,7 @@ class Authentication:
         principal = (await self._verify(token)).principal
         session_id = principal.session_id
         if session_id and not await self._live.has(principal.user_id, session_id):
-            msg = "The session has ended. Log in for a new one."
-            raise Unauthenticated(msg)
+            raise TokenRefused(reason="session-ended")
         return principal
 
     async def of_session(self, signed: str) -> Principal:
@@ -78,10 +77,10 @@ class Authentication:
         Better Auth's, as its cookie carries it, and nothing else that a cookie could.
 
         Raises:
-            Unauthenticated: it is not signed by Better Auth, has ended, or is not believed here.
+            TokenRefused: it is not signed by Better Auth, has ended, or is not believed here.
         """
         if self._better_auth is None or len(signed) > TOKEN_CHARACTERS_MAX:
-            raise _refused()
+            raise TokenRefused
         return await self._better_auth.of_session(signed)
 
     async def _verify(self, token: str) -> Verified:
@@ -94,7 +93,7 @@ class Authentication:
         elif (verifier := self._issuers.get(issuer)) is not None:
             verified = await verifier.verify(token)
         else:
-            raise _refused()
+            raise TokenRefused
         self._verified[place] = verified
         return verified
 
@@ -102,11 +101,11 @@ class Authentication:
         key_hash = digest(token)
         user_id = await self._store.resolve(KeyCredential(key_hash))
         if user_id is None:
-            raise _refused()
+            raise TokenRefused
         async with self._store.begin(user_id, read_only=True) as tx:
             key = await tx.keys.live(key_hash)
         if key is None:
-            raise _refused()
+            raise TokenRefused
         if _was_used_long_ago(key):
             async with self._store.begin(user_id) as tx:
                 await tx.keys.touch(key.id)
@@ -118,14 +117,10 @@ def _issuer_of(token: str) -> str:
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError) as error:
-        raise _refused() from error
+        raise TokenRefused from error
     return str(claims.get("iss"))
 
 
 def _was_used_long_ago(key: ApiKey) -> bool:
     horizon = datetime.now(UTC) - timedelta(seconds=KEY_USE_SECONDS)
     return key.last_used_at is None or key.last_used_at < horizon
-
-
-def _refused() -> Unauthenticated:
-    return Unauthenticated("The token is not valid, or no longer. Log in for a new one.")

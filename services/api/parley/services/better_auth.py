@@ -1,4 +1,4 @@
-from parley.core.errors import Unauthenticated
+from parley.core.errors import TokenRefused
 from parley.core.security.better_auth import SignedSessions
 from parley.core.security.issuers import better_auth_user_id
 from parley.core.security.tokens import Principal
@@ -15,7 +15,7 @@ class BetterAuth:
     async def of_session(self, signed: str) -> Principal:
         """
         Raises:
-            Unauthenticated: not signed with Better Auth's secret, or its session has ended.
+            TokenRefused: not signed with Better Auth's secret, or its session has ended.
             DatabaseUnavailable: the sessions cannot be read now.
             Overloaded: likewise.
         """
@@ -24,5 +24,4 @@ class BetterAuth:
         try:
             return Principal(better_auth_user_id(user_id or ""))
         except ValueError as error:
-            msg = "The session is not valid, or no longer. Sign in for a new one."
-            raise Unauthenticated(msg) from error
+            raise TokenRefused from error

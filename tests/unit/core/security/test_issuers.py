@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from parley.core.errors import IssuerUnavailable, Unauthenticated
+from parley.core.errors import IssuerUnavailable, TokenRefused
 from parley.core.ids import new_id
 from parley.core.security.issuers import (
     better_auth_keys_url,
@@ -187,9 +187,9 @@ class TestUserIds:
 
 
 async def refuses(verifier: TokenVerifier, token: str) -> None:
-    with pytest.raises(Unauthenticated) as caught:
+    with pytest.raises(TokenRefused) as caught:
         await verifier.verify(token)
-    assert Unauthenticated is type(caught.value)
+    assert TokenRefused is type(caught.value)
 
 
 def shortened(value: object) -> str:
@@ -315,7 +315,7 @@ class TestRefused:
         for token in (*others, local, signed({"sub": "ann"})):
             try:
                 believed.append(await verifier.verify(token))
-            except Unauthenticated:
+            except TokenRefused:
                 continue
 
         assert 1 == len(believed)
@@ -325,7 +325,7 @@ class TestRefused:
     ):
         details = set()
         for token in (issuer.token(exp=1), issuer.token(aud="x"), issuer.token(key=STRANGER), "."):
-            with pytest.raises(Unauthenticated) as caught:
+            with pytest.raises(TokenRefused) as caught:
                 await verifier.verify(token)
             details.add(caught.value.members["detail"])
 
@@ -346,11 +346,11 @@ class TestAsking:
         might_be_good = isinstance(header.get("kid"), str)
         token = issuer.token(header)
 
-        with pytest.raises(IssuerUnavailable if might_be_good else Unauthenticated):
+        with pytest.raises(IssuerUnavailable if might_be_good else TokenRefused):
             await verifier_for(issuer, KeyCache(away)).verify(token)
 
     async def test_for_no_key_that_no_header_names(self, issuer: Issuer):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(TokenRefused):
             await verifier_for(issuer, KeyCache(away)).verify(issuer.token(without="kid"))
 
 

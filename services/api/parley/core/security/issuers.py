@@ -6,13 +6,19 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import jwt
 
-from parley.core.errors import Unauthenticated
+from parley.core.ids import is_of_local_account
 from parley.core.security.keys import KeyCache
-from parley.core.security.tokens import LEEWAY_SECONDS, USER_ID, Principal, Verified, expiry
+from parley.core.security.tokens import (
+    LEEWAY_SECONDS,
+    USER_ID,
+    Principal,
+    Verified,
+    expiry,
+    refusal,
+)
 
 OIDC_ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -22,7 +28,6 @@ BETTER_AUTH_ALGORITHMS = ("EdDSA", "ES256", "ES512", "PS256", "RS256")
 """All that its JWT plugin can be set to."""
 SUBJECT_CHARACTERS_MAX = 255
 _MAPPED = "j_"
-_LOCAL_ID_VERSION = 7
 _TYPES = {"jwt", "at+jwt"}
 # What an ID token, a refresh token or a logout token says of itself: Keycloak's `typ`, Cognito's
 # `token_use`, and two that only an ID token has (OpenID Connect Core, 3.1.3.6 and 3.3.2.11).
@@ -57,7 +62,7 @@ class IssuerTokens:
     async def verify(self, token: str) -> Verified:
         """
         Raises:
-            Unauthenticated: as `TokenVerifier` has it.
+            TokenRefused: as `TokenVerifier` has it.
             IssuerUnavailable: likewise.
         """
         try:
@@ -66,8 +71,7 @@ class IssuerTokens:
                 raise jwt.InvalidKeyError
             return self._verified(token, key)
         except (jwt.PyJWTError, ValueError, OverflowError) as error:
-            msg = "The access token is not valid, or no longer. Ask its issuer for a new one."
-            raise Unauthenticated(msg) from error
+            raise refusal(error) from error
 
     def _key_id(self, token: str) -> str:
         """Of a header that may be believed, if the signature is right: nobody is asked before."""
@@ -153,13 +157,10 @@ def better_auth_user_id(subject: str) -> str:
     Raises:
         ValueError: no user of Parley may have it, or it could be another issuer's user.
     """
-    if not USER_ID.fullmatch(subject) or subject.startswith(_MAPPED) or _is_local(subject):
+    if (
+        not USER_ID.fullmatch(subject)
+        or subject.startswith(_MAPPED)
+        or is_of_local_account(subject)
+    ):
         raise ValueError
     return subject
-
-
-def _is_local(subject: str) -> bool:
-    try:
-        return UUID(subject).version == _LOCAL_ID_VERSION
-    except ValueError:
-        return False

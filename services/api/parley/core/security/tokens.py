@@ -9,7 +9,7 @@ from uuid import UUID
 
 import jwt
 
-from parley.core.errors import Unauthenticated
+from parley.core.errors import TokenRefused
 from parley.core.ids import new_id
 
 ISSUER = AUDIENCE = "parley"
@@ -42,7 +42,7 @@ class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Verified:
         """
         Raises:
-            Unauthenticated: malformed, of another type, issuer or audience, not signed by one of
+            TokenRefused: malformed, of another type, issuer or audience, not signed by one of
                 its keys, expired, or from the future by more than a minute.
             IssuerUnavailable: its keys are not known, and it cannot be asked for them now.
         """
@@ -77,15 +77,14 @@ class LocalTokens:
     def verify(self, token: str) -> Verified:
         """
         Raises:
-            Unauthenticated: malformed, of another type, issuer or audience, not signed by one of
+            TokenRefused: malformed, of another type, issuer or audience, not signed by one of
                 the secrets, expired, or from the future by more than a minute.
         """
         try:
             decoded = self._decode(token)
             return _verified(decoded["header"], decoded["payload"])
         except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
-            msg = "The access token is not valid, or no longer. Log in for a new one."
-            raise Unauthenticated(msg) from error
+            raise refusal(error) from error
 
     def _decode(self, token: str) -> dict[str, Any]:
         *others, last = self._secrets
@@ -93,6 +92,12 @@ class LocalTokens:
             with suppress(jwt.InvalidSignatureError):
                 return _decode(token, secret)
         return _decode(token, last)
+
+
+def refusal(error: Exception) -> TokenRefused:
+    """Of a token that did not verify, and why."""
+    is_expired = isinstance(error, jwt.ExpiredSignatureError)
+    return TokenRefused(reason="expired" if is_expired else "not-valid")
 
 
 def _decode(token: str, secret: bytes) -> dict[str, Any]:

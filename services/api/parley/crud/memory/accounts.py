@@ -1,5 +1,7 @@
 from datetime import UTC, datetime
 
+from parley.core.errors import AccountGone
+from parley.core.ids import is_of_local_account
 from parley.crud.memory.tables import Tables, owned
 from parley.schemas.accounts import Account
 
@@ -7,6 +9,15 @@ from parley.schemas.accounts import Account
 def is_enabled(tables: Tables, user_id: str) -> bool:
     account = tables.accounts.get(f"{user_id}/{user_id}")
     return account is not None and account.disabled_at is None
+
+
+def outlive(tables: Tables, user_id: str) -> None:
+    """
+    Raises:
+        AccountGone: the user should have a local account, and has none.
+    """
+    if is_of_local_account(user_id) and f"{user_id}/{user_id}" not in tables.accounts:
+        raise AccountGone
 
 
 class MemoryAccounts:

@@ -1,6 +1,8 @@
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from parley.core.errors import AccountGone
+from parley.core.ids import is_of_local_account
 from parley.crud.sql.dialect import insert_into
 from parley.models import Base, UserRow, utc_now
 from parley.schemas.accounts import Account
@@ -9,6 +11,20 @@ from parley.schemas.accounts import Account
 def is_enabled(user_id: str) -> ColumnElement[bool]:
     """Whether it is a local account, and may be used."""
     return exists().where(UserRow.id == user_id, UserRow.disabled_at.is_(None))
+
+
+async def outlive(session: AsyncSession, user_id: str) -> None:
+    """
+    Nobody deletes the user's local account, if they should have one, before this transaction ends.
+
+    Raises:
+        AccountGone: somebody has.
+    """
+    if not is_of_local_account(user_id):
+        return
+    query = select(UserRow.id).where(UserRow.id == user_id)
+    if await session.scalar(query.with_for_update(read=True, key_share=True)) is None:
+        raise AccountGone
 
 
 class SqlAccounts:
