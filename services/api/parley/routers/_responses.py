@@ -30,7 +30,9 @@ STORE = (DatabaseUnavailable, Overloaded)
 """What every route may answer that wants a token, reads a body, or asks the store."""
 
 _HEADERS = {
-    401: {"WWW-Authenticate": '`Bearer`, and `error="invalid_token"` where one came (RFC 6750, 3).'},
+    401: {
+        "WWW-Authenticate": '`Bearer`, and `error="invalid_token"` where one came (RFC 6750, 3).'
+    },
     429: {
         "Retry-After": "Seconds until the next one is admitted.",
         "RateLimit-Policy": "What is allowed: `q` of them in `w` seconds, for each limit. On every"

@@ -1,0 +1,146 @@
+"""
+Every error a client may see. `parley/problems.py` is the only place that turns one into HTTP.
+
+AppError
+├── InvalidCursor                400  invalid-cursor
+├── MalformedRequest             400  malformed-request
+├── UntrustedHost                400  untrusted-host
+├── Unauthenticated              401  unauthenticated
+│   ├── TokenRefused
+│   ├── InvalidCredentials            invalid-credentials
+│   └── AccountGone                   account-gone
+├── Forbidden                    403  forbidden
+│   ├── NotYourResource               not-your-resource
+│   ├── RegistrationClosed            registration-closed
+│   ├── SessionRequired               session-required
+│   ├── WrongPassword                 wrong-password
+│   └── OriginRefused                 origin-refused
+├── NotFound                     404  not-found
+│   ├── RouteNotFound
+│   ├── ConversationNotFound          conversation-not-found
+│   ├── KeyNotFound                   key-not-found
+│   └── TurnNotFound                  turn-not-found
+├── MethodNotAllowed             405  method-not-allowed
+├── BodyTimeout                  408  body-timeout
+├── Conflict                     409
+│   ├── EmailTaken                    email-taken
+│   ├── TooManyKeys                   too-many-keys
+│   ├── TurnInProgress                turn-in-progress
+│   └── ConversationMoved             conversation-moved
+├── BodyTooLarge                 413  body-too-large
+├── UnsupportedEncoding          415  unsupported-encoding
+├── InvalidRequest               422  invalid-request
+├── RateLimited                  429, with Retry-After  rate-limited
+│   └── TooManyStreams                too-many-streams
+├── HeadersTooLarge              431  headers-too-large
+├── InternalError                500  internal-error
+├── ModelError                   502  model-error
+├── Unavailable                  503, with Retry-After
+│   ├── DatabaseUnavailable           database-unavailable
+│   ├── IssuerUnavailable             issuer-unavailable
+│   ├── ModelUnavailable              model-unavailable
+│   ├── Overloaded                    overloaded
+│   ├── WorkerLost                    worker-lost
+│   └── Draining                      draining
+└── ModelTimeout                 504  model-timeout
+
+Which exceptions of a driver become which of these is `core.resilience`'s business.
+"""
+
+from parley.core.errors.access import (
+    AccountGone,
+    EmailTaken,
+    Forbidden,
+    InvalidCredentials,
+    KeyNotFound,
+    NotYourResource,
+    OriginRefused,
+    RegistrationClosed,
+    SessionRequired,
+    TokenRefused,
+    TooManyKeys,
+    Unauthenticated,
+    WrongPassword,
+)
+from parley.core.errors.base import (
+    AppError,
+    Conflict,
+    InternalError,
+    NotFound,
+)
+from parley.core.errors.outages import (
+    DatabaseUnavailable,
+    Draining,
+    IssuerUnavailable,
+    ModelUnavailable,
+    Overloaded,
+    Unavailable,
+    WorkerLost,
+)
+from parley.core.errors.requests import (
+    BodyTimeout,
+    BodyTooLarge,
+    HeadersTooLarge,
+    InvalidCursor,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    RateLimited,
+    RouteNotFound,
+    TooManyStreams,
+    UnsupportedEncoding,
+    UntrustedHost,
+)
+from parley.core.errors.turns import (
+    ConversationMoved,
+    ConversationNotFound,
+    ModelError,
+    ModelTimeout,
+    TurnInProgress,
+    TurnNotFound,
+)
+
+__all__ = [
+    "AccountGone",
+    "AppError",
+    "BodyTimeout",
+    "BodyTooLarge",
+    "Conflict",
+    "ConversationMoved",
+    "ConversationNotFound",
+    "DatabaseUnavailable",
+    "Draining",
+    "EmailTaken",
+    "Forbidden",
+    "HeadersTooLarge",
+    "InternalError",
+    "InvalidCredentials",
+    "InvalidCursor",
+    "InvalidRequest",
+    "IssuerUnavailable",
+    "KeyNotFound",
+    "MalformedRequest",
+    "MethodNotAllowed",
+    "ModelError",
+    "ModelTimeout",
+    "ModelUnavailable",
+    "NotFound",
+    "NotYourResource",
+    "OriginRefused",
+    "Overloaded",
+    "RateLimited",
+    "RegistrationClosed",
+    "RouteNotFound",
+    "SessionRequired",
+    "TokenRefused",
+    "TooManyKeys",
+    "TooManyStreams",
+    "TurnInProgress",
+    "TurnNotFound",
+    "Unauthenticated",
+    "Unavailable",
+    "UnsupportedEncoding",
+    "UntrustedHost",
+    "WorkerLost",
+    "WrongPassword",
+]

@@ -1,0 +1,39 @@
+"""Conversations, their turns, and the model."""
+
+from parley.core.errors.base import AppError, Conflict, NotFound
+
+
+class ConversationNotFound(NotFound):
+    code, title = "conversation-not-found", "Conversation not found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no conversation with this id.")
+
+
+class TurnNotFound(NotFound):
+    code, title = "turn-not-found", "Turn not found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no turn with this id.")
+
+
+class TurnInProgress(Conflict):
+    code, title = "turn-in-progress", "Another turn of this conversation is running"
+
+    def __init__(self) -> None:
+        super().__init__("Send the message again when the running turn has ended.")
+
+
+class ConversationMoved(Conflict):
+    code, title = "conversation-moved", "The conversation moved on during this turn"
+
+    def __init__(self) -> None:
+        super().__init__("Another turn was recorded first; read the conversation and try again.")
+
+
+class ModelError(AppError):
+    status, code, title = 502, "model-error", "The model's reply broke off or made no sense"
+
+
+class ModelTimeout(AppError):
+    status, code, title = 504, "model-timeout", "The model did not answer in time"
