@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from parley.cli.migrate import upgrade
 from parley.core.database import create_engine
@@ -42,6 +44,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2id as ever, in 1 MiB instead of 64: a test hashes up to a dozen of them."""
+    hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=1024),))
+    monkeypatch.setattr(PasswordHash, "recommended", lambda: hasher)
 
 
 @pytest.fixture(scope="session")
