@@ -14,9 +14,12 @@ from sqlalchemy import text
 from parley.cli.migrate import upgrade
 from parley.core.database import create_engine, for_reading
 from parley.core.errors import AppError, DatabaseUnavailable, Draining, InternalError, WorkerLost
+from parley.core.settings import Settings
+from parley.crud.memory.store import MemoryStore
 from parley.crud.ports import Store, Transaction
 from parley.crud.sql.store import SqlStore
 from parley.crud.sql.turns import SqlTurns
+from parley.main import create_app
 from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Turn, TurnStarted, TurnStatus
 from parley.services import turns as turns_module
 from parley.services.chat import ChatLimits, ChatService
@@ -300,6 +303,16 @@ class TestLease:
         await worker.stop()
         assert [] == await leases(url)
         await store.close()
+
+    async def test_nothing_of_a_process_runs_on_when_it_has_left(self):
+        """A lease that somebody renewed after it was given back would keep its turns waiting."""
+        app = create_app(Settings(auth_secret="x" * 32), store=MemoryStore())
+        before = asyncio.all_tasks()
+        async with app.router.lifespan_context(app):
+            begun = [task.get_coro().__qualname__ for task in asyncio.all_tasks() - before]
+
+        assert sorted(set(begun)) == sorted(begun)
+        assert before == asyncio.all_tasks()
 
     async def test_leaving_does_not_need_the_store(self, tmp_path: Path):
         store = SqlStore(create_engine(f"sqlite:///{tmp_path}/none.db"), timeout_seconds=5)

@@ -122,7 +122,6 @@ def _lifespan(
         try:
             services: Services = app.state.services
             runner.open()
-            worker.start()
             for background in (worker, services.streams):
                 background.start()
                 closing.push_async_callback(background.stop)

@@ -16,7 +16,7 @@ LINE = re.compile(
 
 def heirs(of: type[AppError]) -> list[type[AppError]]:
     """Parley's own, whatever else a test may have made."""
-    own = [heir for heir in of.__subclasses__() if heir.__module__ == errors.__name__]
+    own = [heir for heir in of.__subclasses__() if heir.__module__.startswith(errors.__name__)]
     return own + [further for heir in own for further in heirs(heir)]
 
 

@@ -104,6 +104,11 @@ class TestRegistration:
         assert found.endswith(code)
         assert ("password",) == location
 
+    def test_the_bounds_are_told_in_characters(self):
+        for password, told in (("x", "at least 12 characters"), ("x" * 129, "at most 128 char")):
+            with pytest.raises(ValidationError, match=told):
+                Registration.model_validate({"email": "ann@x", "password": password})
+
     @pytest.mark.parametrize("password", ["x" * 12 + "\0", "x" * 12 + "\ud800", "\udfff" * 12])
     def test_a_password_is_text_as_all_other_text(self, password: str):
         """Argon2 takes UTF-8: a lone surrogate would be a 500."""

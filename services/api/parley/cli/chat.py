@@ -26,6 +26,14 @@ class Terminal:
     """A conversation over HTTP, as any other client has it."""
 
     def __init__(self, base_url: str) -> None:
+        """
+        Raises:
+            Refused: it is no URL of a server.
+        """
+        if not base_url.startswith(("http://", "https://")):
+            msg = f"{base_url} is no URL: begin it with http:// or https://"
+            raise Refused(msg)
+        base_url = base_url.rstrip("/")
         self._base_url = base_url
         self._http = httpx2.Client(
             base_url=f"{base_url}/api/v1",
@@ -150,8 +158,9 @@ class Terminal:
 def _refusal(response: httpx2.Response) -> Refused:
     try:
         problem = response.json()
+        # The detail of a problem with faults is for who writes a client.
         faults = [f"{e['location'][-1]}: {e['message']}." for e in problem.get("errors", [])]
-        why = " ".join([f"{problem['title']}.", problem["detail"], *faults])
+        why = " ".join([f"{problem['title']}.", *(faults or [problem["detail"]])])
         return Refused(why, problem["code"])
     except (ValueError, KeyError, TypeError):
         return Refused(f"HTTP {response.status_code}: is this Parley?")

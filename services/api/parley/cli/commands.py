@@ -10,7 +10,7 @@ import asyncpg
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from parley.core.errors import AppError
+from parley.core.errors import AppError, Unavailable
 from parley.core.settings import InvalidSettings, Settings, load_settings
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def _plainly(hint: str = "`parley doctor` may say more.") -> Iterator[None]:
     except InvalidSettings as invalid:
         _fail(*invalid.faults)
     except AppError as error:
-        _fail(f"{error.title}. {error}")
+        _fail(f"{error.title}. {error}", *([hint] if isinstance(error, Unavailable) else []))
     except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__]
         _fail(f"That did not work: {reason[0]}", hint)
@@ -94,8 +94,10 @@ def doctor(*, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
+        width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<9} {finding.detail}")
+            mark = "ok  " if finding.ok else "FAIL"
+            typer.echo(f"{mark}  {finding.name:<{width}} {finding.detail}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
@@ -202,6 +204,10 @@ def create_key(
 def _new_password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        _fail(
+            "There is no terminal to ask for the password on: pipe it in, with --password-stdin."
+        )
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 

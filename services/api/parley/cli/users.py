@@ -27,10 +27,11 @@ class Rejected(Exception):
 async def create(settings: Settings, email: str, password: str) -> User:
     """
     Raises:
-        Rejected: the address or the password is not one.
+        Rejected: the address or the password is not one, or nobody could use the account.
         EmailTaken: the address has an account.
         DatabaseUnavailable: no answer in time.
     """
+    _want_local_accounts(settings)
     registration = _checked(Registration, email=email, password=SecretStr(password))
     return await _with_store(settings, lambda store: _operator(store).create(registration))
 
@@ -38,27 +39,32 @@ async def create(settings: Settings, email: str, password: str) -> User:
 async def reset_password(settings: Settings, email: str, password: str) -> str:
     """
     Raises:
-        Rejected: the address or the password is not one, or has no account.
+        Rejected: as of `create`, or the address has no account.
         DatabaseUnavailable: no answer in time.
     """
+    _want_local_accounts(settings)
     registration = _checked(Registration, email=email, password=SecretStr(password))
     return await _with_store(settings, lambda store: _operator(store).reset_password(registration))
 
 
 async def disable(settings: Settings, email: str) -> str:
-    """As `reset_password`."""
+    """
+    Raises:
+        Rejected: the address is not one, or has no account.
+        DatabaseUnavailable: no answer in time.
+    """
     address = _address(email)
     return await _with_store(settings, lambda store: _operator(store).disable(address))
 
 
 async def enable(settings: Settings, email: str) -> str:
-    """As `reset_password`."""
+    """As `disable`."""
     address = _address(email)
     return await _with_store(settings, lambda store: _operator(store).enable(address))
 
 
 async def delete(settings: Settings, email: str) -> str:
-    """As `reset_password`."""
+    """As `disable`."""
     address = _address(email)
     return await _with_store(settings, lambda store: _operator(store).delete(address))
 
@@ -68,10 +74,11 @@ async def create_key(
 ) -> CreatedKey:
     """
     Raises:
-        Rejected: the address has no account, or name or time are no good.
+        Rejected: the address has no account, name or time are no good, or nobody could use the key.
         TooManyKeys: there are a hundred already.
         DatabaseUnavailable: no answer in time.
     """
+    _want_local_accounts(settings)
     address = _address(email)
     expires_at = expires_in_days and datetime.now(UTC) + timedelta(days=expires_in_days)
     draft = _checked(KeyDraft, name=name, expires_at=expires_at)
@@ -81,6 +88,12 @@ async def create_key(
         return await KeyService(store, Cursors()).create(user_id, draft)
 
     return await _with_store(settings, make)
+
+
+def _want_local_accounts(settings: Settings) -> None:
+    if "local" not in settings.auth_mode:
+        msg = "AUTH_MODE: has no `local`, so the API would believe nobody with it; add `local`"
+        raise Rejected(msg)
 
 
 def _operator(store: Store) -> OperatorService:

@@ -33,11 +33,11 @@ _CURL = (
 )
 
 
-def _welcome(url: str) -> str:
-    return (
-        f"\nParley {__version__} is at {url} - try it at {url}/docs, or paste:\n\n"
-        f"{_CURL.replace('URL', url)}\n"
-    )
+def _welcome(url: str, settings: Settings) -> str:
+    where = f"\nParley {__version__} is at {url} - try it at {url}/docs"
+    if "local" not in settings.auth_mode or settings.auth_registration == "closed":
+        return f"{where}\n"
+    return f"{where}, or paste:\n\n{_CURL.replace('URL', url)}\n"
 
 
 class DrainingServer(uvicorn.Server):
@@ -160,7 +160,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
             self.config,
             self.wsgi.state.runner,
             settings,
-            welcome=_welcome(self.app.url) if self.age == 1 and self.app.url else None,
+            welcome=_welcome(self.app.url, settings) if self.age == 1 and self.app.url else None,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGQUIT, server.handle_exit, signal.SIGQUIT, None)

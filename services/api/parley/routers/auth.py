@@ -5,9 +5,9 @@ from parley.core.errors import (
     EmailTaken,
     InvalidCredentials,
     RateLimited,
+    RefreshRefused,
     RegistrationClosed,
     SessionRequired,
-    Unauthenticated,
     WrongPassword,
 )
 from parley.dependencies.auth import SessionUserId
@@ -46,7 +46,7 @@ async def log_in(login: Login, accounts: Accounts, limits: AttemptLimits) -> Ses
     return await accounts.login(login)
 
 
-@router.post("/refresh", responses=problems(Unauthenticated, *BODY, *STORE))
+@router.post("/refresh", responses=problems(RefreshRefused, *BODY, *STORE))
 async def refresh_session(body: RefreshToken, sessions: Sessions) -> Session:
     """
     Go on with a session: two new tokens for a refresh token, which is good once.

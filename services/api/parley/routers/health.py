@@ -45,7 +45,6 @@ async def get_service_health(health: HealthChecks, response: Response) -> Servic
 
 
 def _answer(response: Response, *, healthy: bool) -> None:
-    response.headers["Cache-Control"] = "no-store"
     if not healthy:
         response.status_code = 503
         response.headers["Retry-After"] = _RETRY_AFTER

@@ -1,5 +1,6 @@
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 from uuid import UUID
@@ -33,23 +34,35 @@ Email = Annotated[
 ]
 
 
-def _text(password: SecretStr) -> SecretStr:
-    storable(password.get_secret_value())
-    return password
+def _characters(least: int, most: int) -> Callable[[SecretStr], SecretStr]:
+    """Pydantic's own bounds speak of a secret's "items", and not of characters."""
+
+    def check(secret: SecretStr) -> SecretStr:
+        if len(secret) < least:
+            text = "Must have at least {least} characters"
+            raise PydanticCustomError("string_too_short", text, {"least": least})
+        if len(secret) > most:
+            text = "Must have at most {most} characters"
+            raise PydanticCustomError("string_too_long", text, {"most": most})
+        storable(secret.get_secret_value())
+        return secret
+
+    return check
 
 
 Password = Annotated[
     SecretStr,
-    Field(min_length=12, max_length=128, examples=["correct horse battery staple"]),
-    AfterValidator(_text),
+    Field(
+        examples=["correct horse battery staple"],
+        json_schema_extra={"minLength": 12, "maxLength": 128},
+    ),
+    AfterValidator(_characters(12, 128)),
 ]
-
-
 # No minimum here: a short password is wrong, not malformed.
 GivenPassword = Annotated[
     SecretStr,
-    Field(max_length=128, examples=["correct horse battery staple"]),
-    AfterValidator(_text),
+    Field(examples=["correct horse battery staple"], json_schema_extra={"maxLength": 128}),
+    AfterValidator(_characters(0, 128)),
 ]
 
 
@@ -110,8 +123,8 @@ class PasswordChange(RequestBody):
 class RefreshToken(RequestBody):
     refresh_token: Annotated[
         SecretStr,
-        Field(max_length=256, examples=["parley_refresh_…"]),
-        AfterValidator(_text),
+        Field(examples=["parley_refresh_…"], json_schema_extra={"maxLength": 256}),
+        AfterValidator(_characters(0, 256)),
     ]
 
 

@@ -20,8 +20,23 @@ def _to_come(instant: datetime) -> datetime:
 Expiry = Annotated[AwareDatetime, AfterValidator(_to_come)]
 
 
+def _printable(name: str) -> str:
+    # It is shown in lists and on terminals, beside others.
+    if not name.isprintable() or name.isspace():
+        raise PydanticCustomError("not_printable", "Must be one line of printable characters")
+    return name
+
+
+KeyName = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=100),
+    STORABLE,
+    AfterValidator(_printable),
+]
+
+
 class KeyDraft(RequestBody):
-    name: Annotated[str, Field(strict=True, min_length=1, max_length=100), STORABLE] = Field(
+    name: KeyName = Field(
         description="What it is for, to tell it from the others.", examples=["nightly import"]
     )
     expires_at: Expiry | None = Field(

@@ -2,7 +2,7 @@
 
 from parley.core import audit
 from parley.core.audit import Event
-from parley.core.errors import Unauthenticated
+from parley.core.errors import RefreshRefused
 from parley.core.ids import new_id
 from parley.core.security.opaque import digest, new_refresh_token
 from parley.core.security.tokens import LocalTokens
@@ -45,7 +45,7 @@ class SessionService:
         that somebody has kept a copy, and the session ends for everybody (RFC 9700, 4.14.2).
 
         Raises:
-            Unauthenticated: unknown, expired, revoked or used long before, or the account may not
+            RefreshRefused: unknown, expired, revoked or used long before, or the account may not
                 be used.
         """
         used_hash, next_token = digest(refresh_token), new_refresh_token()
@@ -69,7 +69,7 @@ class SessionService:
         if rotation.is_reuse:
             self._live.forget(user_id)
             audit.record(Event.REFRESH_REUSED, user_id, session_id=rotation.session_id)
-            raise _not_valid()
+            raise RefreshRefused
         access_token = self._tokens.issue(account.id, rotation.session_id)
         return self._session(account, access_token, next_token)
 
@@ -95,10 +95,6 @@ class SessionService:
         )
 
 
-def _refused(user_id: str | None) -> Unauthenticated:
+def _refused(user_id: str | None) -> RefreshRefused:
     audit.record(Event.REFRESH_REFUSED, user_id)
-    return _not_valid()
-
-
-def _not_valid() -> Unauthenticated:
-    return Unauthenticated("The refresh token is not valid, or no longer. Log in again.")
+    return RefreshRefused()

@@ -7,6 +7,7 @@ AppError
 ├── UntrustedHost                400  untrusted-host
 ├── Unauthenticated              401  unauthenticated
 │   ├── TokenRefused
+│   ├── RefreshRefused
 │   ├── InvalidCredentials            invalid-credentials
 │   └── AccountGone                   account-gone
 ├── Forbidden                    403  forbidden
@@ -55,6 +56,7 @@ from parley.core.errors.access import (
     KeyNotFound,
     NotYourResource,
     OriginRefused,
+    RefreshRefused,
     RegistrationClosed,
     SessionRequired,
     TokenRefused,
@@ -129,6 +131,7 @@ __all__ = [
     "OriginRefused",
     "Overloaded",
     "RateLimited",
+    "RefreshRefused",
     "RegistrationClosed",
     "RouteNotFound",
     "SessionRequired",

@@ -22,6 +22,13 @@ class TokenRefused(Unauthenticated):
         self.reason = reason
 
 
+class RefreshRefused(Unauthenticated):
+    title = "A valid refresh token is required"
+
+    def __init__(self) -> None:
+        super().__init__("The refresh token is not valid, or no longer. Log in again.")
+
+
 class InvalidCredentials(Unauthenticated):
     code, title = "invalid-credentials", "Wrong e-mail address or password"
 

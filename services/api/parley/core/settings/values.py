@@ -2,10 +2,10 @@
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from parley.core.database import engine_url
@@ -64,11 +64,14 @@ def _origins(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
-def _modes(modes: tuple[AuthMode, ...]) -> tuple[AuthMode, ...]:
-    if len(set(modes)) < len(modes):
+def _modes(items: object) -> object:
+    if isinstance(items, tuple) and (not items or not set(items) <= set(get_args(AuthMode))):
+        msg = f"must be of {', '.join(get_args(AuthMode))}; one of them, or several with commas"
+        raise ValueError(msg)
+    if isinstance(items, tuple) and len(set(items)) < len(items):
         msg = "must name each mode once"
         raise ValueError(msg)
-    return modes
+    return items
 
 
 def _http(url: str) -> str:
@@ -98,8 +101,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
 AuthModes = Annotated[
     tuple[AuthMode, ...],
     NoDecode,
-    Field(min_length=1),
-    AfterValidator(_modes),
+    BeforeValidator(_modes),
     BeforeValidator(_items),
 ]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
