@@ -8,9 +8,10 @@ from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import Account, EmailCredential, KeyCredential, RefreshCredential
+from parley.schemas.conversations import ConversationDraft
 from parley.schemas.keys import NewKey
 from tests.databases import DatabaseUrls, connected, until_one_waits
-from tests.factories import accept, make_account, make_conversation, new_turn, record
+from tests.factories import accept, make_account, make_conversation, new_reply, new_turn, record
 
 
 async def create(store: Store, email: str) -> Account | None:
@@ -135,6 +136,29 @@ class TestDelete:
 
         with pytest.raises(AccountGone):
             await beginning
+        await store.close()
+
+    async def test_it_waits_for_a_turn_that_is_being_recorded(
+        self, postgres: DatabaseUrls, alice: str
+    ):
+        """In the same order of locks: the other one is a deadlock."""
+        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        conversation = await make_conversation(store, alice)
+        turn = await accept(store, alice, new_turn(conversation.id))
+
+        async def delete() -> None:
+            async with store.begin(alice) as tx:
+                await tx.accounts.delete()
+
+        async with store.begin(alice) as tx:
+            await tx.conversations.update(conversation.id, ConversationDraft(title="locked"))
+            deleting = asyncio.create_task(delete())
+            await until_one_waits(postgres)
+            await tx.turns.record(turn, 0, new_reply(), None)
+        await deleting
+
+        async with store.begin(alice, read_only=True) as tx:
+            assert [] == await tx.conversations.newest(10, None)
         await store.close()
 
     async def test_no_table_is_forgotten(self, postgres: DatabaseUrls):

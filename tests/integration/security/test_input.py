@@ -5,13 +5,16 @@ tests/integration/test_bad_input.py has many of them, on every store; these are 
 """
 
 import json
+import re
 from io import StringIO
 
 import pytest
 from httpx import AsyncClient
 
+from parley.core.ids import new_id
 from parley.crud.ports import Store
 from tests.factories import make_conversation
+from tests.integration.security.operations import OPERATIONS, Operation
 
 JSON = {"Content-Type": "application/json"}
 CHAT = "/api/v1/me/chat"
@@ -139,6 +142,29 @@ class TestBody:
         )
 
         assert refused.status_code in {415, 422}
+
+    @pytest.mark.parametrize(
+        "operation", [each for each in OPERATIONS if each.body_schema], ids=str
+    )
+    async def test_of_members_without_end_is_refused_as_a_whole(
+        self, client: AsyncClient, bearer, alice: str, operation: Operation
+    ):
+        """A fault for each of ninety thousand would take a second of everybody's time."""
+        path = re.sub(r"\{(\w+)\}", str(new_id()), operation.path.replace("{user_id}", "me"))
+        answers = [
+            await client.request(
+                operation.method,
+                path,
+                json={str(number): 0 for number in range(count)},
+                headers=bearer(alice),
+            )
+            for count in (50, 51)
+        ]
+
+        assert [(422, "invalid-request")] * 2 == [
+            (answer.status_code, answer.json()["code"]) for answer in answers
+        ]
+        assert [True, False] == ["errors" in answer.json() for answer in answers]
 
     @pytest.mark.parametrize("charset", ["utf-16", "utf-7", "latin-1"])
     async def test_json_is_utf_8_whatever_else_is_claimed(

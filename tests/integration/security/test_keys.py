@@ -79,8 +79,16 @@ class TestCreate:
             {"name": ""},
             {"name": "x" * 101},
             {"name": "a\0b"},
+            {"name": "a\nb"},
+            {"name": "a\u202eb"},
+            {"name": " "},
             {"name": "x", "expires_at": "2020-01-01T00:00:00Z"},
-            {"name": "x", "expires_at": "2027-01-01T00:00:00"},
+            {
+                "name": "x",
+                "expires_at": (datetime.now(UTC) + timedelta(days=9)).strftime(
+                    "%Y-%m-%dT%H:%M:%S"
+                ),
+            },
             {"name": "x", "expires_at": "9999-12-31T23:59:59-12:00"},
             {"name": "x", "expires_at": "0001-01-01T00:00:00+12:00"},
             {"name": "x", "expires_at": 10**20},
@@ -150,9 +158,9 @@ class TestEnd:
 class TestGuess:
     async def test_what_is_no_key_is_401(self, make_key, status):
         key = (await make_key()).json()["key"]
-        guesses = (key[:-1], key + "x", key.upper(), "parley_key_", f"{key}\u00e9", key[11:])
+        guesses = (key[:-1], key + "x", key.upper(), "parley_key_", key[11:])
 
-        assert {401} == {await status(guess) for guess in guesses if guess.isascii()}
+        assert [401] * 5 == [await status(guess) for guess in guesses]
 
 
 class TestScope:

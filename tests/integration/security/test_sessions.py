@@ -96,15 +96,46 @@ class TestRefresh:
     async def test_an_access_token_refreshes_nothing(self, ann, post):
         response = await post("refresh", refresh_token=ann["access_token"])
 
-        assert response.status_code in {401, 422}
+        assert (422, "string-too-long") == (
+            response.status_code,
+            response.json()["errors"][0]["code"],
+        )
+        assert 401 == (await post("refresh", refresh_token="e30.e30.e30")).status_code
 
     async def test_row_11_a_refresh_token_is_no_access_token(self, ann, status):
         assert 401 == await status(ann["refresh_token"])
 
     async def test_of_a_disabled_account_it_is_401(self, ann, post, store: Store):
-        await OperatorService(store, None).disable("ann@example.com")
+        """Also where its sessions were not ended, as `disable` does besides."""
+        async with store.begin(ann["user"]["id"]) as tx:
+            await tx.accounts.set_disabled(is_disabled=True)
 
         assert 401 == (await post("refresh", refresh_token=ann["refresh_token"])).status_code
+
+
+class TestElsewhere:
+    """What this process remembers of a session is good for ten seconds, and not for everything."""
+
+    @pytest.fixture
+    async def ended(self, ann, status, store: Store) -> str:
+        """Its access token; another process has ended it, and this one has not heard."""
+        assert 200 == await status(ann["access_token"])
+        async with store.begin(ann["user"]["id"]) as tx:
+            await tx.sessions.close_all()
+        assert 200 == await status(ann["access_token"])
+        return ann["access_token"]
+
+    async def test_it_makes_no_key_that_would_outlast_it(self, ended: str, post, logged: StringIO):
+        response = await post("keys", token=ended, name="x")
+
+        assert (401, "unauthenticated") == (response.status_code, response.json()["code"])
+        assert ["token-refused"] == events(logged)
+
+    async def test_it_deletes_no_account(self, ended: str, post, client: AsyncClient):
+        response = await client.delete("/api/v1/auth/me", headers=bearing(ended))
+
+        assert 401 == response.status_code
+        assert 200 == (await post("login", email="ann@example.com", password=PASSWORD)).status_code
 
 
 class TestLogout:
@@ -240,10 +271,14 @@ class TestRegistration:
 
     @pytest.mark.settings(auth_registration="closed")
     async def test_closed_it_is_403_and_logging_in_works(self, post, store: Store):
-        response = await post("register", email="ann@example.com", password=PASSWORD)
+        credentials = {"email": "ann@example.com", "password": PASSWORD}
+        response = await post("register", **credentials)
 
         assert (403, "registration-closed") == (response.status_code, response.json()["code"])
         assert None is await store.resolve(EmailCredential("ann@example.com"))
+        registration = Registration(email="ann@example.com", password=SecretStr(PASSWORD))
+        await OperatorService(store, Passwords()).create(registration)
+        assert 200 == (await post("login", **credentials)).status_code
 
 
 class TestDeletion:

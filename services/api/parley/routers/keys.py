@@ -9,7 +9,7 @@ from parley.core.errors import (
     SessionRequired,
     TooManyKeys,
 )
-from parley.dependencies.auth import SessionUserId
+from parley.dependencies.auth import Caller, SessionUserId
 from parley.dependencies.paging import LIMIT, Cursor, Limit
 from parley.dependencies.services import Keys
 from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
@@ -24,9 +24,11 @@ _SESSION = (*TOKEN, SessionRequired)
 @router.post(
     "", status_code=201, responses=problems(*_SESSION, AccountGone, TooManyKeys, *BODY, *STORE)
 )
-async def create_key(user_id: SessionUserId, draft: KeyDraft, keys: Keys) -> CreatedKey:
+async def create_key(
+    user_id: SessionUserId, caller: Caller, draft: KeyDraft, keys: Keys
+) -> CreatedKey:
     """Make an API key, a bearer token for your user. It is shown once; Parley keeps its hash."""
-    return await keys.create(user_id, draft)
+    return await keys.create(user_id, draft, session_id=caller.session_id)
 
 
 @router.get("", responses=problems(InvalidCursor, *_SESSION, *STORE))

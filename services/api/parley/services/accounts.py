@@ -20,7 +20,7 @@ from parley.schemas.accounts import (
     Registration,
     Session,
 )
-from parley.services.liveness import LiveSessions
+from parley.services.liveness import LiveSessions, want_live
 from parley.services.sessions import SessionService
 
 
@@ -125,11 +125,14 @@ class AccountService:
 
         Raises:
             AccountGone: it has been deleted.
+            TokenRefused: the caller's session has ended, here or elsewhere.
         """
-        user_id = caller.user_id
+        user_id, session_id = caller.user_id, caller.session_id
         async with self._store.begin(user_id) as tx:
-            if await tx.accounts.lock() is None and caller.session_id is not None:
+            if await tx.accounts.lock() is None and session_id is not None:
                 raise AccountGone
+            if session_id is not None:
+                await want_live(tx, user_id, session_id)
             await tx.accounts.delete()
         self._live.forget(user_id)
         audit.record(Event.ACCOUNT_DELETED, user_id)

@@ -11,6 +11,7 @@ from parley.core.security.opaque import digest, new_key, shown_part
 from parley.crud.ports import Store
 from parley.schemas.keys import ApiKey, CreatedKey, KeyDraft, NewKey
 from parley.schemas.paging import Page
+from parley.services.liveness import want_live
 
 KEYS_MAX = 100
 _KEYS = "keys"
@@ -21,17 +22,24 @@ class KeyService:
         self._store = store
         self._cursors = cursors
 
-    async def create(self, user_id: str, draft: KeyDraft) -> CreatedKey:
+    async def create(
+        self, user_id: str, draft: KeyDraft, *, session_id: UUID | None = None
+    ) -> CreatedKey:
         """
+        `session_id` is of whoever asks; an operator has none.
+
         Raises:
             TooManyKeys: there are a hundred already.
             AccountGone: there is no local account.
+            TokenRefused: the session has ended, here or elsewhere.
         """
         key = new_key()
         kept = NewKey(new_id(), digest(key), shown_part(key), draft.name, draft.expires_at)
         async with self._store.begin(user_id) as tx:
             if await tx.accounts.lock() is None:
                 raise AccountGone
+            if session_id is not None:
+                await want_live(tx, user_id, session_id)
             if await tx.keys.count() >= KEYS_MAX:
                 raise TooManyKeys
             created = await tx.keys.create(kept)

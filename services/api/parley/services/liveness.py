@@ -6,7 +6,10 @@ from uuid import UUID
 
 from cachetools import TTLCache
 
-from parley.crud.ports import Store
+from parley.core import audit
+from parley.core.audit import Event
+from parley.core.errors import TokenRefused
+from parley.crud.ports import Store, Transaction
 
 RECHECK_SECONDS = 10.0
 REMEMBERED_MAX = 10_000
@@ -42,3 +45,17 @@ class LiveSessions:
         self._endings += 1
         for key in [key for key in self._live if key[0] == user_id]:
             self._live.pop(key, None)
+
+
+async def want_live(tx: Transaction, user_id: str, session_id: UUID) -> None:
+    """
+    Before what outlasts a session by far: asked in the transaction that does it and has locked the
+    account, and not as it is remembered.
+
+    Raises:
+        TokenRefused: it has ended, here or elsewhere.
+    """
+    if not await tx.sessions.live(session_id):
+        refusal = TokenRefused(reason="session-ended")
+        audit.record(Event.TOKEN_REFUSED, user_id, reason=refusal.reason)
+        raise refusal

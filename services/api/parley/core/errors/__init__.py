@@ -31,6 +31,7 @@ AppError
 ├── BodyTooLarge                 413  body-too-large
 ├── UnsupportedEncoding          415  unsupported-encoding
 ├── InvalidRequest               422  invalid-request
+│   └── TooManyMembers
 ├── RateLimited                  429, with Retry-After  rate-limited
 │   └── TooManyStreams                too-many-streams
 ├── HeadersTooLarge              431  headers-too-large
@@ -89,6 +90,7 @@ from parley.core.errors.requests import (
     MethodNotAllowed,
     RateLimited,
     RouteNotFound,
+    TooManyMembers,
     TooManyStreams,
     UnsupportedEncoding,
     UntrustedHost,
@@ -137,6 +139,7 @@ __all__ = [
     "SessionRequired",
     "TokenRefused",
     "TooManyKeys",
+    "TooManyMembers",
     "TooManyStreams",
     "TurnInProgress",
     "TurnNotFound",

@@ -64,6 +64,13 @@ class InvalidRequest(AppError):
         super().__init__("Mend what `errors` names and send it again.")
 
 
+class TooManyMembers(InvalidRequest):
+    """Before each of them is looked at: that would be a fault for each."""
+
+    def __init__(self) -> None:
+        AppError.__init__(self, "The body has more members than any request here. Send fewer.")
+
+
 class RateLimited(AppError):
     """`retry_after_seconds` says when the next one is admitted."""
 
