@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from parley.core.settings import EMBEDDED_DATABASE_URL, InvalidSettings, Settings, load_settings
 
 CANARY = "canary-4711"
+RATES = ("rate_limit_chat", "rate_limit_auth")
 
 # Field, default, values at the bounds, values beyond them.
 NUMBERS: list[tuple[str, float, list[float], list[float]]] = [
@@ -18,6 +19,12 @@ NUMBERS: list[tuple[str, float, list[float], list[float]]] = [
     ("database_pool_overflow", 0, [0, 200], [-1, 201]),
     ("database_timeout_seconds", 3, [0.001, 60], [0, 60.1]),
     ("auth_access_token_seconds", 900, [1, 86_400], [0, 86_401]),
+    ("auth_refresh_token_seconds", 30 * 86_400, [60, 366 * 86_400], [59, 366 * 86_400 + 1]),
+    ("auth_refresh_grace_seconds", 10, [0, 60], [-1, 61]),
+    ("web_concurrency", 1, [1, 64], [0, 65]),
+    ("shutdown_announce_seconds", 2, [0, 300], [-0.1, 300.1]),
+    ("body_timeout_seconds", 30, [0.001, 600], [0, 600.1]),
+    ("streams_max_per_user", 20, [1, 1000], [0, 1001]),
     ("history_max_messages", 100, [2, 1000], [1, 1001]),
     ("model_timeout_seconds", 60, [0.001, 3600], [0, 3600.1]),
     ("model_reply_seconds", 900, [0.001, 86_400], [0, 86_400.1]),
@@ -31,6 +38,14 @@ DEFAULTS = [(name, default) for name, default, _, _ in NUMBERS] + [
     ("database_pooler", "none"),
     ("redis_url", None),
     ("auth_secret", None),
+    ("auth_secret_previous", None),
+    ("auth_mode", ("local",)),
+    ("auth_registration", "open"),
+    ("cors_origins", ()),
+    ("trusted_hosts", ()),
+    ("trusted_proxies", ()),
+    ("rate_limit_chat", "60/minute"),
+    ("rate_limit_auth", "30/minute"),
     ("system_prompt", None),
 ]
 GOOD = [(name, value) for name, _, values, _ in NUMBERS for value in values] + [
@@ -58,6 +73,26 @@ BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values]
     ("database_pooler", CANARY),
     ("redis_url", f"http://:{CANARY}@host"),
     ("redis_url", CANARY),
+    ("auth_mode", CANARY),
+    ("auth_mode", f"local,{CANARY}"),
+    ("auth_mode", ","),
+    ("auth_mode", "local,local"),
+    ("auth_registration", CANARY),
+    ("auth_jwks_url", f"ftp://{CANARY}/jwks"),
+    ("auth_jwks_url", CANARY),
+    ("better_auth_url", CANARY),
+    ("better_auth_database_url", f"mysql://ann:{CANARY}@host/name"),
+    ("better_auth_session_table", f'session; DROP TABLE "{CANARY}"'),
+    ("cors_origins", "*"),
+    ("cors_origins", f"https://{CANARY}/path"),
+    ("cors_origins", "https://chat.example.com,null"),
+    ("trusted_hosts", f"https://{CANARY}"),
+    ("trusted_hosts", "chat.example.com:443"),
+    ("trusted_proxies", CANARY),
+    ("trusted_proxies", "10.0.0.0/33"),
+    ("trusted_proxies", "10.0.0.1,0.0.0.0/0"),
+    ("trusted_proxies", "::/0"),
+    *((name, rate) for name in RATES for rate in (CANARY, "0/minute", "5", "5/week", "-1/second")),
 ]
 
 

@@ -8,7 +8,7 @@ from parley.core.settings import InvalidSettings, Settings
 
 PRODUCTION = {
     "environment": "production",
-    "auth_secret": "s" * 32,
+    "auth_secret": "a secret of the tests, with more than 32 bytes",
     "database_url": "postgresql://api:canary-4711@host/name",
     "redis_url": "redis://host:6379/0",
 }
@@ -63,7 +63,18 @@ class TestProduction:
         assert ["AUTH_SECRET: must have at least 32 bytes in production"] == fault
 
     def test_a_secret_is_measured_in_bytes(self):
-        Settings(**PRODUCTION | {"auth_secret": "é" * 16}).check_serving()
+        Settings(**PRODUCTION | {"auth_secret": "äëïöüÿáéíóúýàèìò"}).check_serving()
+
+    @pytest.mark.parametrize("secret", ["s" * 64, "change-me" * 4, "0123456701234567" * 2])
+    def test_one_that_anybody_could_guess_is_refused(self, secret: str):
+        (fault,) = faults(**PRODUCTION | {"auth_secret": secret})
+
+        assert fault.startswith("AUTH_SECRET: has too few different characters")
+        assert secret not in fault
+
+    @pytest.mark.parametrize("secret", ["0123456789" * 4, "0a1b2c3d4" * 4])
+    def test_one_of_few_kinds_of_characters_is_taken(self, secret: str):
+        Settings(**PRODUCTION | {"auth_secret": secret}).check_serving()
 
     @pytest.mark.parametrize("environment", ["staging", "production"])
     def test_an_empty_secret_is_none(self, environment: str):

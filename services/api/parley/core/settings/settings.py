@@ -20,6 +20,8 @@ from parley.core.settings.groups import (
 from parley.core.settings.sources import InvalidSettings, SecretFiles
 
 SECRET_BYTES_MIN = 32
+SECRET_VARIETY_MIN = 9
+"""Different characters: one more than `change-me`, over and over, has."""
 _NEEDED = {
     "jwks": ("auth_jwks_url", "auth_issuer", "auth_audience"),
     "better-auth": ("better_auth_url", "better_auth_secret"),
@@ -95,10 +97,9 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
 
     def _faults_in_production(self) -> list[str]:
         faults = [
-            f"{name.upper()}: must have at least {SECRET_BYTES_MIN} bytes in production"
+            f"{name.upper()}: {fault}"
             for name in ("auth_secret", "auth_secret_previous", "better_auth_secret")
-            if (secret := getattr(self, name))
-            and len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN
+            if (secret := getattr(self, name)) and (fault := _weakness(secret.get_secret_value()))
         ]
         if self.database_url.get_secret_value().startswith("sqlite"):
             faults.append(
@@ -123,6 +124,14 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         files = SecretFiles(settings_cls, dotenv_settings, env_settings)
         return init_settings, files, env_settings, dotenv_settings
+
+
+def _weakness(secret: str) -> str | None:
+    if len(secret.encode()) < SECRET_BYTES_MIN:
+        return f"must have at least {SECRET_BYTES_MIN} bytes in production"
+    if len(set(secret)) < SECRET_VARIETY_MIN:
+        return "has too few different characters; set it to what `openssl rand -hex 32` prints"
+    return None
 
 
 def load_settings() -> Settings:

@@ -40,10 +40,14 @@ def _networks(items: object) -> object:
     if not isinstance(items, tuple):
         return items
     try:
-        return tuple(map(ip_network, items))
+        networks = tuple(map(ip_network, items))
     except ValueError as error:
         msg = "must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8"
         raise ValueError(msg) from error
+    if not all(network.prefixlen for network in networks):
+        msg = "must not be everybody: whoever asks could say any address"
+        raise ValueError(msg)
+    return networks
 
 
 def _hosts(items: tuple[str, ...]) -> tuple[str, ...]:
