@@ -58,6 +58,34 @@ class TestUserCreate:
         ]
         assert "short" not in refused.stderr.partition("password")[2]
 
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("user", "create", "ann@example.com", "--password-stdin"),
+            ("user", "reset-password", "ann@example.com", "--password-stdin"),
+            ("key", "create", "ann@example.com", "--name", "x"),
+        ],
+    )
+    def test_nothing_is_made_that_the_api_would_not_believe(
+        self, run: Run, sqlite_url: str, command: tuple[str, ...]
+    ):
+        typed = f"{PASSWORD}\n"
+        assert 0 == run(
+            "user", "create", "ann@example.com", "--password-stdin", typed=typed,
+            DATABASE_URL=sqlite_url,
+        ).returncode  # fmt: skip
+        refused = run(*command, typed=typed, DATABASE_URL=sqlite_url, AUTH_MODE="jwks")
+
+        assert (1, "") == (refused.returncode, refused.stdout)
+        assert refused.stderr.startswith("AUTH_MODE: has no `local`")
+
+    def test_without_a_terminal_it_says_how_to_give_the_password(self, run: Run, sqlite_url: str):
+        refused = run("user", "create", "ann@example.com", typed="", DATABASE_URL=sqlite_url)
+
+        assert 1 == refused.returncode
+        assert "--password-stdin" in refused.stderr
+        assert 1 == len(refused.stderr.splitlines())
+
 
 class TestUser:
     """Beside a server that goes on: it sees what was done as soon as it asks the store."""
@@ -211,6 +239,22 @@ class TestChat:
                      typed=f"{PASSWORD}\nand?\n", **where)  # fmt: skip
         assert 0 == second.returncode, second.stderr
         assert "I remember 2 earlier messages; you last said: another." in second.stdout
+
+    def test_a_url_may_end_in_a_slash_and_has_a_scheme(self, run: Run, server: Server):
+        chat = ("chat", "--email", "ann@example.com", "--url")
+        reached = run(*chat, f"{server.url}/", typed=f"{PASSWORD}\ny\nhello\n")
+        assert "You said: hello" in reached.stdout, reached.stderr
+
+        refused = run(*chat, server.url.removeprefix("http://"), typed=f"{PASSWORD}\n")
+        assert 1 == refused.returncode
+        assert "begin it with http:// or https://" in refused.stderr
+
+    def test_what_is_wrong_with_a_password_is_all_that_is_said(self, run: Run, server: Server):
+        chat = ("chat", "--email", "ann@example.com", "--url", server.url)
+        refused = run(*chat, typed="short\ny\n")
+
+        assert "password: Must have at least 12 characters." in refused.stderr
+        assert "errors" not in refused.stderr
 
     def test_a_wrong_password_and_no_server_are_said_plainly(self, run: Run, server: Server):
         where = {"BACKEND_PORT": str(server.port)}
