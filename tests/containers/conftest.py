@@ -17,7 +17,7 @@ def stack() -> Generator[Stack]:
 @pytest.fixture(scope="session")
 def replicas(stack: Stack) -> Generator[Stack]:  # noqa: ARG001 - it is there as well
     """Three APIs behind nginx, and PgBouncer behind them; beside the other stack."""
-    variables = {"DATABASE_POOLER": "transaction"}
+    variables = {"DATABASE_POOLER": "transaction", "BODY_TIMEOUT_SECONDS": "5"}
     profiles = ("replicas", "pgbouncer")
     with Stack(*profiles, **variables).running() as replicas:
         yield replicas

@@ -1,11 +1,14 @@
 """Three replicas behind nginx and PgBouncer, beside another stack, used from outside over HTTP."""
 
+import json
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -70,6 +73,36 @@ class TestNginx:
                     problem = refused.json()
                     assert (413, "body-too-large") == (refused.status_code, problem["code"])
                     assert "application/problem+json" == refused.headers["Content-Type"]
+
+    def test_a_body_that_takes_too_long_is_refused_by_the_api_behind_it(
+        self, replicas: Stack, url: str
+    ):
+        """BODY_TIMEOUT_SECONDS is 5 here, and nginx waits a minute for each piece."""
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(
+                b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            )
+            answer = slow.makefile("rb").read()
+
+        assert answer.startswith(b"HTTP/1.1 408 "), answer
+        assert b'"code":"body-timeout"' in answer
+
+    def test_its_lines_are_what_they_seem(self, replicas: Stack, url: str):
+        """Row 55."""
+        marks = ("\u2028forged", "\u202egnp", "\x85next", "\x1b[31mred", '"} {"event":"x')
+        for mark in marks:
+            assert httpx.get(f"{url}/{quote(mark)}").status_code == 404
+        printed = replicas.compose("logs", "--no-color", "--no-log-prefix", "nginx")
+        # Compose begins a line with what clears a terminal's.
+        lines = [
+            f"{{{line.partition('{')[2]}" for line in printed.split("\n") if '"request"' in line
+        ]
+
+        assert lines
+        assert [] == [line for line in lines if not (line.isascii() and line.isprintable())]
+        assert lines == [line for line in lines if "request" == json.loads(line)["event"]]
 
 
 @contextmanager
