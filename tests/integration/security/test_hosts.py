@@ -1,6 +1,9 @@
 """By which names it may be called: security.md, row 78."""
 
+from io import StringIO
+
 import pytest
+from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from starlette.datastructures import Headers
 
@@ -130,3 +133,28 @@ def test_who_names_none_is_answered_where_any_will_do():
 
     assert None is Hosts(["*"]).refusal(scope, Headers())
     assert UntrustedHost is type(Hosts(["chat.example.com"]).refusal(scope, Headers()))
+
+
+class TestForwarded:
+    @pytest.fixture
+    def backend(self) -> str:
+        return "memory"
+
+    @pytest.fixture(params=[("", 1), ("10.0.0.0/8", 0)])
+    def proxies_and_lines(self, request: pytest.FixtureRequest) -> tuple[str, int]:
+        return request.param
+
+    @pytest.fixture
+    def settings(self, proxies_and_lines: tuple[str, int]) -> Settings:
+        return Settings(auth_secret=SECRET, trusted_proxies=proxies_and_lines[0])
+
+    async def test_a_proxy_that_nobody_named_is_wondered_about_once(
+        self, app: FastAPI, proxies_and_lines: tuple[str, int], logged: StringIO
+    ):
+        """All its clients share one limit, and whoever runs it would not know why."""
+        transport = ASGITransport(app, client=("10.0.0.1", 4711))
+        async with AsyncClient(transport=transport, base_url="http://test") as client:
+            for _ in range(3):
+                await client.get("/health", headers={"X-Forwarded-For": "198.51.100.1"})
+
+        assert proxies_and_lines[1] == logged.getvalue().count('"forwarded-for-ignored"')

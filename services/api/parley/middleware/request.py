@@ -72,6 +72,7 @@ class RequestLayer:
         self._request_max_bytes = request_max_bytes
         self._body_timeout_seconds = body_timeout_seconds
         self._trusted_proxies = trusted_proxies
+        self._wonders_about_proxies = not trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -128,6 +129,10 @@ class RequestLayer:
         audit.client_address.set(address)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        if forwarded and self._wonders_about_proxies:
+            # Once: most likely a proxy, all of whose clients count as one.
+            self._wonders_about_proxies = False
+            log.warning("forwarded-for-ignored", peer=address, set="TRUSTED_PROXIES")
 
     def _at(self, scope: Scope, headers: Headers) -> ASGIApp:
         # A route's pattern matches before a last line's end too. A path that a proxy keeps from the
