@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from parley.core import audit
 from parley.core.audit import Event
@@ -14,6 +14,7 @@ from parley.core.errors import (
     TokenRefused,
     Unauthenticated,
 )
+from parley.core.security.better_auth import COOKIE, SECURE_COOKIE
 from parley.core.security.tokens import Principal
 from parley.dependencies.cookies import CookieRules
 from parley.dependencies.services import services
@@ -22,7 +23,16 @@ OWN = "me"
 
 _bearer = HTTPBearer(
     auto_error=False,
-    description="The `access_token` that registering or logging in answered with, or an API key.",
+    description="The `access_token` that registering or logging in answered with, or an API key; where"
+    " AUTH_MODE says so, another issuer's access token, or Better Auth's signed session token.",
+)
+# For OpenAPI; what counts of it is for `CookieRules` to say.
+_cookie = APIKeyCookie(
+    name=COOKIE,
+    scheme_name="BetterAuthCookie",
+    auto_error=False,
+    description="Better Auth's, where AUTH_MODE has `better-auth`, from a page that CORS_ORIGINS names;"
+    f" `{SECURE_COOKIE}` where it is under https.",
 )
 
 
@@ -52,8 +62,12 @@ async def authenticate(request: Request) -> Principal:
     return caller
 
 
-async def principal(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
-    """The parameter is for OpenAPI, which then says that a token is wanted."""
+async def principal(
+    request: Request,
+    _: Annotated[object, Depends(_bearer)],
+    __: Annotated[object, Depends(_cookie)],
+) -> Principal:
+    """The parameters are for OpenAPI, which then says that one of the two is wanted."""
     return await authenticate(request)
 
 
