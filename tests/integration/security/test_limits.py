@@ -296,6 +296,32 @@ class TestWhatIsLeft:
 
         assert [200] * 5 + [429] == outcomes
 
+    async def test_a_conversation_without_a_message_counts_as_one(
+        self, client: AsyncClient, bearer: Bearer, alice: str
+    ):
+        paths = [CHAT, "/api/v1/conversations"] * 3
+        outcomes = [
+            (await client.post(path, json=body, headers=bearer(alice))).status_code
+            for path, body in zip(paths, [{"message": "hello"}, {}] * 3, strict=True)
+        ]
+
+        assert [200, 201, 200, 201, 200, 429] == outcomes
+
+    async def test_a_session_is_refreshed_so_often(self, at: From):
+        """Within the grace a token may be used again, and each time is a row more."""
+        client = at("203.0.113.7")
+        credentials = {"email": "ann@example.com", "password": PASSWORD}
+        token = (await client.post(REGISTER, json=credentials)).json()["refresh_token"]
+        answers = [
+            await client.post("/api/v1/auth/refresh", json={"refresh_token": token})
+            for _ in range(6)
+        ]
+
+        assert [200] * 5 + [429] == [answer.status_code for answer in answers]
+        assert '"refresh";q=5;w=3600' == answers[-1].headers["RateLimit-Policy"]
+        stranger = await client.post("/api/v1/auth/refresh", json={"refresh_token": "x"})
+        assert 401 == stranger.status_code
+
     async def test_other_paths_say_nothing_of_it(self, client: AsyncClient):
         assert "RateLimit" not in (await client.get("/health")).headers
 

@@ -40,9 +40,13 @@ async def account(store: HastyStore) -> Account:
     return made
 
 
+async def admit(user_id: str) -> None:
+    """Anybody, as often as they like."""
+
+
 async def refuses(sessions: SessionService, refresh_token: str) -> None:
     with pytest.raises(Unauthenticated):
-        await sessions.refresh(refresh_token)
+        await sessions.refresh(refresh_token, admit)
 
 
 class TestRefresh:

@@ -46,15 +46,17 @@ async def log_in(login: Login, accounts: Accounts, limits: AttemptLimits) -> Ses
     return await accounts.login(login)
 
 
-@router.post("/refresh", responses=problems(RefreshRefused, *BODY, *STORE))
-async def refresh_session(body: RefreshToken, sessions: Sessions) -> Session:
+@router.post("/refresh", responses=problems(RefreshRefused, *BODY, RateLimited, *STORE))
+async def refresh_session(
+    body: RefreshToken, sessions: Sessions, limits: RequestLimits
+) -> Session:
     """
     Go on with a session: two new tokens for a refresh token, which is good once.
 
     It may be used again for a few seconds, as two tabs do. After that it ends the session: somebody
     has kept a copy.
     """
-    return await sessions.refresh(body.refresh_token.get_secret_value())
+    return await sessions.refresh(body.refresh_token.get_secret_value(), limits.count_refresh)
 
 
 @router.post("/logout", responses=problems(*BODY, *STORE))

@@ -3,8 +3,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from parley.core.errors import ConversationNotFound, InvalidCursor
+from parley.core.errors import ConversationNotFound, InvalidCursor, RateLimited
 from parley.dependencies.auth import UserId
+from parley.dependencies.limits import RequestLimits
 from parley.dependencies.paging import LIMIT, Cursor, Limit
 from parley.dependencies.services import Conversations
 from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
@@ -20,11 +21,16 @@ from parley.schemas.paging import ConversationDetail, Deleted, Page
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=JsonRoute)
 
 
-@router.post("", status_code=201, responses=problems(*TOKEN, *BODY, *STORE))
+@router.post("", status_code=201, responses=problems(*TOKEN, *BODY, RateLimited, *STORE))
 async def create_conversation(
-    user_id: UserId, draft: ConversationDraft, conversations: Conversations
+    user_id: UserId, draft: ConversationDraft, conversations: Conversations, limits: RequestLimits
 ) -> Conversation:
-    """Start a conversation without a message, to give it a title, instructions or metadata."""
+    """
+    Start a conversation without a message, to give it a title, instructions or metadata.
+
+    It counts as a message does.
+    """
+    await limits.count_message(user_id)
     return await conversations.create(user_id, draft)
 
 

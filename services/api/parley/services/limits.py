@@ -51,6 +51,10 @@ class LimitService:
         """One who says that they know the password: as often as for one who logs in."""
         return await self._hit(self._account._replace(name="password"), user_id)
 
+    async def refresh(self, user_id: str) -> Standing:
+        """One who goes on with a session: within the grace each time is a row more."""
+        return await self._hit(self._chat._replace(name="refresh"), user_id)
+
     async def _hit(self, quota: Quota, key: str) -> Standing:
         # Here as well, so that who makes Redis late gains nothing by it: this process goes on from
         # what it has admitted.

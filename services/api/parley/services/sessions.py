@@ -1,5 +1,7 @@
 """Sessions of local accounts: an access token for minutes, and a refresh token for the next."""
 
+from collections.abc import Awaitable, Callable
+
 from parley.core import audit
 from parley.core.audit import Event
 from parley.core.errors import RefreshRefused
@@ -37,9 +39,11 @@ class SessionService:
         await tx.sessions.open(session_id, digest(refresh_token), self._lifetime_seconds)
         return self._session(account, self._tokens.issue(account.id, session_id), refresh_token)
 
-    async def refresh(self, refresh_token: str) -> Session:
+    async def refresh(
+        self, refresh_token: str, admit: Callable[[str], Awaitable[None]]
+    ) -> Session:
         """
-        The next two tokens of a session.
+        The next two tokens of a session. `admit` is asked as soon as it is known whose it is.
 
         One that was used before is good for the grace, as two tabs may come with it at once; after
         that somebody has kept a copy, and the session ends for everybody (RFC 9700, 4.14.2).
@@ -52,6 +56,7 @@ class SessionService:
         user_id = await self._store.resolve(RefreshCredential(used_hash))
         if user_id is None:
             raise _refused(None)
+        await admit(user_id)
         async with self._store.begin(user_id) as tx:
             account = await tx.accounts.lock()
             if account is None or account.disabled_at:

@@ -180,7 +180,11 @@ class ModelSettings(BaseSettings):
 
 
 class LimitSettings(BaseSettings):
-    rate_limit_chat: Rate = Field("60/minute", description="Messages that one user may send.")
+    rate_limit_chat: Rate = Field(
+        "60/minute",
+        description="Messages that one user may send, and conversations begun without one; as often a session"
+        " may be refreshed.",
+    )
     rate_limit_auth: Rate = Field(
         "30/minute",
         description="Times that one address may try to log in or register; a third of it for one"
