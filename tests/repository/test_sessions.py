@@ -4,9 +4,16 @@ from uuid import UUID
 
 import pytest
 
+from parley.core.database import create_engine
 from parley.core.ids import new_id
+from parley.core.security.opaque import digest
+from parley.core.security.tokens import LocalTokens
 from parley.crud.ports import Store
+from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import RefreshCredential, Rotation
+from parley.services.liveness import LiveSessions
+from parley.services.sessions import SessionService
+from tests.databases import DatabaseUrls, until_one_waits
 from tests.factories import make_account
 
 HOUR = 3600
@@ -72,6 +79,32 @@ class TestOpen:
         await open_session(store, ann, "one")
 
         assert None is await store.resolve(RefreshCredential(unknown))
+
+
+class TestLogout:
+    async def test_a_refresh_at_the_same_moment_does_not_outlive_it(self, postgres: DatabaseUrls):
+        """The token that it makes is none that logging out can see, until it is there."""
+        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        sessions = SessionService(
+            store, LocalTokens("x" * 32, lifetime_seconds=HOUR), LiveSessions(store),
+            lifetime_seconds=HOUR, grace_seconds=10,
+        )  # fmt: skip
+        user_id = str(new_id())
+        async with store.begin(user_id) as tx:
+            account = await tx.accounts.create("ann@example.com", "hash")
+            token = (await sessions.open(tx, account)).refresh_token
+
+        async with store.begin(user_id) as tx:
+            await tx.accounts.lock()
+            await tx.sessions.rotate(
+                digest(token), "next", lifetime_seconds=HOUR, grace_seconds=10
+            )
+            closing = asyncio.create_task(sessions.close(token))
+            await until_one_waits(postgres)
+        await closing
+
+        assert None is await store.resolve(RefreshCredential("next"))
+        await store.close()
 
 
 class TestRotate:
