@@ -150,9 +150,45 @@ class TestService:
         assert "1" == stack.psql(
             f"SET app.lookup = '{token}'; {query}", url_file=role
         ).removeprefix("SET\n")
-        for refused in ("SELECT * FROM auth.session", 'SELECT id FROM auth."user"'):
+        for refused in (
+            "SELECT * FROM auth.session",
+            'SELECT id FROM auth."user"',
+            "SELECT FROM messages",
+            "CREATE TEMPORARY TABLE mine ()",
+        ):
             with pytest.raises(RuntimeError, match="permission denied"):
                 stack.psql(refused, url_file=role)
+        with pytest.raises(RuntimeError, match="permission denied for schema auth"):
+            stack.psql(query, url_file="database-url-none")
+
+    @pytest.mark.parametrize("database", ["postgres", "template1"])
+    @pytest.mark.parametrize(
+        ("service", "file"),
+        [
+            ("api", "database-url-none"),
+            ("api", "better-auth-database-url"),
+            ("auth", "database-url"),
+        ],
+    )
+    def test_no_role_has_another_database_to_be_in(
+        self, stack: Stack, service: str, file: str, database: str
+    ):
+        assert "1" == stack.psql("SELECT 1", url_file=file, of=service)
+        with pytest.raises(RuntimeError, match="permission denied for database"):
+            stack.psql("SELECT 1", url_file=file, of=service, database=database)
+
+    def test_closed_nobody_signs_up(self, stack: Stack, ann: Person):
+        stack.turn_on("better-auth", AUTH_MODE="local,better-auth", AUTH_REGISTRATION="closed")
+        body = {"email": "late@example.com", "password": PASSWORD, "name": "Late"}
+        url = f"{stack.url('auth', 3000)}/api/auth"
+
+        refused = httpx.post(f"{url}/sign-up/email", json=body, timeout=30)
+
+        assert (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED") == (
+            refused.status_code,
+            refused.json()["code"],
+        )
+        assert 200 == chat(stack, ann.bearer, ann.user_id)
 
     def test_it_leaves_in_order(self, stack: Stack):
         stack.compose("stop", "auth")
