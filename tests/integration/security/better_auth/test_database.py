@@ -79,7 +79,7 @@ class TestDoingItAgain:
             await owner.execute(
                 f"GRANT ALL ON session TO {another.reader}, PUBLIC;"
                 "ALTER TABLE session DISABLE ROW LEVEL SECURITY;"
-                f"ALTER POLICY parley_lookup ON session USING (true)"
+                "ALTER POLICY parley_lookup ON session TO PUBLIC USING (true)"
             )
 
         another.migrate()
