@@ -43,6 +43,13 @@ def ann(stack: Stack) -> Person:
     return desk_of(stack).sign_up()
 
 
+@pytest.fixture
+def closed(stack: Stack, ann: Person) -> Generator[None]:  # noqa: ARG001 - she is there before
+    stack.turn_on("better-auth", AUTH_REGISTRATION="closed")
+    yield
+    stack.turn_on("better-auth", AUTH_REGISTRATION="open")
+
+
 def chat(stack: Stack, headers: dict[str, str], user_id: str = "me") -> int:
     url = f"{stack.url()}/api/v1/{user_id}/chat"
     return httpx.post(url, json={"message": "hello"}, headers=headers, timeout=30).status_code
@@ -177,8 +184,8 @@ class TestService:
         with pytest.raises(RuntimeError, match="permission denied for database"):
             stack.psql("SELECT 1", url_file=file, of=service, database=database)
 
+    @pytest.mark.usefixtures("closed")
     def test_closed_nobody_signs_up(self, stack: Stack, ann: Person):
-        stack.turn_on("better-auth", AUTH_MODE="local,better-auth", AUTH_REGISTRATION="closed")
         body = {"email": "late@example.com", "password": PASSWORD, "name": "Late"}
         url = f"{stack.url('auth', 3000)}/api/auth"
 
