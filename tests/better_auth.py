@@ -91,13 +91,14 @@ class BetterAuth(Desk):
 
 
 class Installation:
-    """Better Auth's role, schema and programs, in a database that Parley's roles have."""
+    """Better Auth's roles, schema and programs, in a database that Parley's roles have."""
 
     def __init__(self, database: DatabaseUrls) -> None:
         self._database = database
-        self._api = urlsplit(database.api).username or ""
-        self.role = f"parley_auth_{secrets.token_hex(4)}"
+        run = secrets.token_hex(4)
+        self.role, self.reader = f"parley_auth_{run}", f"parley_sessions_{run}"
         self._password = secrets.token_hex(16)
+        self._reader_password = secrets.token_hex(16)
         self.secret = secrets.token_hex(32)
 
     @property
@@ -105,13 +106,21 @@ class Installation:
         name = self._database.name
         return url_of(self._database.admin, name, user=self.role, password=self._password)
 
-    async def make_role(self, **changed: str) -> None:
+    @property
+    def reader_url(self) -> str:
+        """What Parley looks sessions up by."""
+        login = {"user": self.reader, "password": self._reader_password}
+        return url_of(self._database.admin, self._database.name, **login)
+
+    async def make_roles(self, **changed: str) -> None:
         """Runs roles.sql; the database's administrator may then end the role's connections."""
         parameters = {
             "parley.auth": self.role,
             "parley.auth_password": self._password,
+            "parley.reader": self.reader,
+            "parley.reader_password": self._reader_password,
             "parley.owner": urlsplit(self._database.owner).username,
-            "parley.api": self._api,
+            "parley.api": urlsplit(self._database.api).username,
         }
         async with connected(self._database.admin) as connection:
             for name, value in (parameters | changed).items():
@@ -120,14 +129,18 @@ class Installation:
 
     async def remove(self, admin_url: str | None = None) -> None:
         async with connected(admin_url or self._database.admin) as connection:
-            await connection.execute(f"DROP OWNED BY {self.role} CASCADE; DROP ROLE {self.role}")
+            both = f"{self.role}, {self.reader}"
+            await connection.execute(f"DROP OWNED BY {both} CASCADE; DROP ROLE {both}")
 
     def migrate(self) -> dict[str, Any]:
         """What it said at the end."""
         done = subprocess.run(
             ["node", program(), "migrate"],
             env=self._environment
-            | {"BETTER_AUTH_URL": "http://127.0.0.1", "PGOPTIONS": f"-c parley.api={self._api}"},
+            | {
+                "BETTER_AUTH_URL": "http://127.0.0.1",
+                "PGOPTIONS": f"-c parley.reader={self.reader}",
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -22,6 +22,7 @@ make postgres/owner-password
 make postgres/api-password
 make redis/password
 make auth-roles/auth-password
+make auth-roles/reader-password
 
 owner=parley_owner:$(cat postgres/owner-password)
 api=parley_api:$(cat postgres/api-password)
@@ -34,6 +35,8 @@ put migrate/database-url "postgresql://$owner@postgres:5432/parley"
 # Named for DATABASE_POOLER: straight to the database, or through PgBouncer.
 put api/database-url-none "postgresql://$api@postgres:5432/parley"
 put api/database-url-transaction "postgresql://$api@pgbouncer:6432/parley"
+# Of a role that is there with the profile better-auth; without it, nobody connects.
+put api/better-auth-database-url "postgresql://parley_sessions:$(cat auth-roles/reader-password)@postgres:5432/parley"
 put api/redis-url "redis://:$(cat redis/password)@redis:6379/0"
 put redis/redis.conf "requirepass $(cat redis/password)"
 put pgbouncer/userlist.txt "\"parley_api\" \"${api#*:}\""

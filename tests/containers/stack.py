@@ -66,11 +66,14 @@ class Stack:
     def run_in(self, service: str, *command: str) -> str:
         return self.compose("exec", "--no-TTY", service, *command)
 
-    def psql(self, query: str, *, url_file: str | None = None) -> str:
-        """As the superuser, or as whom a file of the API's secrets names."""
-        target = ["--username=postgres", "--dbname=parley"]
+    def psql(
+        self, query: str, *, url_file: str | None = None, of: str = "api", database: str = "parley"
+    ) -> str:
+        """As the superuser, or as whom a file of a service's secrets names."""
+        target = ["--username=postgres", f"--dbname={database}"]
         if url_file is not None:
-            target = [self.run_in("api", "cat", f"/run/secrets/{url_file}").strip()]
+            url = self.run_in(of, "cat", f"/run/secrets/{url_file}").strip()
+            target = [f"{url.removesuffix('/parley')}/{database}"]
         return self.run_in(
             "postgres", "psql", *target, "--no-psqlrc", "--tuples-only", "--no-align",
             "--set=ON_ERROR_STOP=1", f"--command={query}",

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Generator
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -40,6 +41,13 @@ def desk(stack: Stack) -> Desk:
 def ann(stack: Stack) -> Person:
     """The one who stays; of a new one each there are few, for all here have one address."""
     return desk_of(stack).sign_up()
+
+
+@pytest.fixture
+def closed(stack: Stack, ann: Person) -> Generator[None]:  # noqa: ARG001 - she is there before
+    stack.turn_on("better-auth", AUTH_REGISTRATION="closed")
+    yield
+    stack.turn_on("better-auth", AUTH_REGISTRATION="open")
 
 
 def chat(stack: Stack, headers: dict[str, str], user_id: str = "me") -> int:
@@ -108,7 +116,10 @@ class TestService:
 
         assert re.fullmatch("[0-9a-f]{64}", shared)
         assert shared in auth
-        assert ("parley_auth" in api, "parley_api" in auth, "parley_owner" in auth) == (False,) * 3
+        assert "parley_sessions:" in api
+        assert [] == [name for name in ("parley_auth", "parley_owner") if name in api]
+        others = ("parley_api", "parley_owner", "parley_sessions")
+        assert [] == [name for name in others if name in auth]
         passwords = stack.run_in(
             "postgres", "sh", "-c", "cat /run/secrets/*-password | sed 's/.\\{64\\}/&\\n/g'"
         ).split()
@@ -124,8 +135,10 @@ class TestService:
             json={"email": ann.email, "password": "wrong horse"},
         )
         secrets = stack.run_in("auth", "cat", "/run/secrets/better-auth-secret").split()
-        url = stack.run_in("auth", "cat", "/run/secrets/database-url")
-        secrets += [url.partition("parley_auth:")[2].partition("@")[0], PASSWORD, "wrong horse"]
+        for service, file in (("auth", "database-url"), ("api", "better-auth-database-url")):
+            url = stack.run_in(service, "cat", f"/run/secrets/{file}")
+            secrets.append(urlsplit(url).password or "")
+        secrets += [PASSWORD, "wrong horse"]
         secrets += [ann.token.partition(".")[0], ann.email]
         containers = stack.inspect()
         shown = json.dumps(containers) + stack.compose("logs", "--no-color")
@@ -135,8 +148,8 @@ class TestService:
         assert "Invalid password" in shown
         assert [] == [secret for secret in secrets if secret in shown]
 
-    def test_parleys_role_looks_up_and_reads_nothing_else(self, stack: Stack, ann: Person):
-        role = "database-url-none"
+    def test_a_role_of_its_own_looks_up_and_reads_nothing_else(self, stack: Stack, ann: Person):
+        role = "better-auth-database-url"
         token = ann.token.partition(".")[0]
         query = 'SELECT count("userId") FROM auth.session'
 
@@ -144,9 +157,45 @@ class TestService:
         assert "1" == stack.psql(
             f"SET app.lookup = '{token}'; {query}", url_file=role
         ).removeprefix("SET\n")
-        for refused in ("SELECT * FROM auth.session", 'SELECT id FROM auth."user"'):
+        for refused in (
+            "SELECT * FROM auth.session",
+            'SELECT id FROM auth."user"',
+            "SELECT FROM messages",
+            "CREATE TEMPORARY TABLE mine ()",
+        ):
             with pytest.raises(RuntimeError, match="permission denied"):
                 stack.psql(refused, url_file=role)
+        with pytest.raises(RuntimeError, match="permission denied for schema auth"):
+            stack.psql(query, url_file="database-url-none")
+
+    @pytest.mark.parametrize("database", ["postgres", "template1"])
+    @pytest.mark.parametrize(
+        ("service", "file"),
+        [
+            ("api", "database-url-none"),
+            ("api", "better-auth-database-url"),
+            ("auth", "database-url"),
+        ],
+    )
+    def test_no_role_has_another_database_to_be_in(
+        self, stack: Stack, service: str, file: str, database: str
+    ):
+        assert "1" == stack.psql("SELECT 1", url_file=file, of=service)
+        with pytest.raises(RuntimeError, match="permission denied for database"):
+            stack.psql("SELECT 1", url_file=file, of=service, database=database)
+
+    @pytest.mark.usefixtures("closed")
+    def test_closed_nobody_signs_up(self, stack: Stack, ann: Person):
+        body = {"email": "late@example.com", "password": PASSWORD, "name": "Late"}
+        url = f"{stack.url('auth', 3000)}/api/auth"
+
+        refused = httpx.post(f"{url}/sign-up/email", json=body, timeout=30)
+
+        assert (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED") == (
+            refused.status_code,
+            refused.json()["code"],
+        )
+        assert 200 == chat(stack, ann.bearer, ann.user_id)
 
     def test_it_leaves_in_order(self, stack: Stack):
         stack.compose("stop", "auth")

@@ -186,6 +186,7 @@ print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), s
 
         secrets = {"auth-secret", "auth-secret-previous", "better-auth-secret"}
         urls = {"database-url-none", "database-url-transaction", "redis-url"}
+        urls |= {"better-auth-database-url"}
         assert secrets | urls == {path.rpartition("/")[2] for path in files.split()}
         assert "" == stack.run_in("api", "sh", "-c", "grep -r parley_owner /run/secrets || true")
 

@@ -182,6 +182,22 @@ class TestBetterAuth:
                 told = services[name]["environment"]["BETTER_AUTH_URL"]
                 assert api["environment"]["BETTER_AUTH_URL"] == told
 
+    def test_who_may_not_register_at_the_api_may_not_sign_up_there(
+        self, services: dict[str, Service], apis: list[Service]
+    ):
+        """By one word, as somebody has set it."""
+        for service in (*apis, services["auth"], services["auth-migrate"]):
+            assert service["environment"]["AUTH_REGISTRATION"] is None
+
+    def test_the_api_reads_its_sessions_by_a_url_of_their_own(self, apis: list[Service]):
+        for api in apis:
+            files = [
+                api["environment"][f"{name}_FILE"]
+                for name in ("BETTER_AUTH_DATABASE_URL", "DATABASE_URL")
+            ]
+
+            assert "/run/secrets/better-auth-database-url" == files[0] != files[1]
+
     def test_all_of_it_is_there_by_its_profile_alone(self, services: dict[str, Service]):
         of_it = {n for n, s in services.items() if s.get("profiles") == ["better-auth"]}
 

@@ -31,6 +31,7 @@ def told(postgres: DatabaseUrls, server: KeyServer, monkeypatch: pytest.MonkeyPa
         "AUTH_AUDIENCE": "https://api.chat.test",
         "BETTER_AUTH_URL": server.url,
         "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET,
+        "BETTER_AUTH_DATABASE_URL": postgres.api,
         "BETTER_AUTH_SESSION_TABLE": "better_auth.session",
     }
     for name, value in settings.items():

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from io import StringIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -159,11 +158,6 @@ class TestUnreadable:
                 await sessions.user_of(TOKEN)
 
         assert '"sqlstate": "42501"' in logged.getvalue()
-
-    async def test_sqlite_has_none(self, tmp_path: Path):
-        async with reading(f"sqlite:///{tmp_path}/x.db", "session") as sessions:
-            with pytest.raises(DatabaseUnavailable):
-                await sessions.user_of(TOKEN)
 
     async def test_a_server_that_is_away_is_unavailable(self):
         async with reading("postgresql://parley:x@127.0.0.1:1/parley", "session") as sessions:

@@ -35,6 +35,9 @@ from parley.services.streams import StreamService
 from parley.services.turns import TurnRunner, TurnService
 from parley.services.workers import Worker
 
+# A look-up is a query by key.
+_SESSIONS_POOL_SIZE = 4
+
 
 def open_store(settings: Settings, *, refuses_faults: bool = False) -> SqlStore:
     """Opens nothing yet: the first transaction does."""
@@ -52,14 +55,13 @@ def open_store(settings: Settings, *, refuses_faults: bool = False) -> SqlStore:
     )
 
 
-def open_sessions(settings: Settings, store: Store | None = None) -> BetterAuthSessions:
-    """Better Auth's, over the store's own connections where they are in its database."""
+def open_sessions(settings: Settings) -> BetterAuthSessions:
+    """Better Auth's, never over the store's connections: what its table's owner likes runs there."""
     url = settings.better_auth_database_url
-    if url is None and isinstance(store, SqlStore):
-        return SqlBetterAuthSessions(store.database, settings.better_auth_session_table)
+    assert url is not None  # noqa: S101 - `check_serving` has asked for it
     engine = create_engine(
-        (url or settings.database_url).get_secret_value(),
-        pool_size=settings.database_pool_size,
+        url.get_secret_value(),
+        pool_size=_SESSIONS_POOL_SIZE,
         # Good behind a pooler and without one; which it is, nobody has to say.
         pooler="transaction",
         timeout_seconds=settings.database_timeout_seconds,
@@ -126,14 +128,14 @@ def _authentication(
         live,
         local=tokens if "local" in settings.auth_mode else None,
         issuers=issuers_of(settings, closing),
-        better_auth=_better_auth(settings, store, closing),
+        better_auth=_better_auth(settings, closing),
     )
 
 
-def _better_auth(settings: Settings, store: Store, closing: AsyncExitStack) -> BetterAuth | None:
+def _better_auth(settings: Settings, closing: AsyncExitStack) -> BetterAuth | None:
     if "better-auth" not in settings.auth_mode or settings.better_auth_secret is None:
         return None
-    sessions = open_sessions(settings, store)
+    sessions = open_sessions(settings)
     closing.push_async_callback(sessions.close)
     return BetterAuth(sessions, SignedSessions(settings.better_auth_secret.get_secret_value()))
 

@@ -20,14 +20,14 @@ export function connect({ databaseUrl }, { max }) {
 }
 
 /** The options of `betterAuth`, and of its migrations. */
-export function optionsOf({ secret, url, trustedOrigins }, database) {
+export function optionsOf({ secret, url, registration, trustedOrigins }, database) {
   return {
     appName: "Parley",
     baseURL: url,
     secret,
     database,
     trustedOrigins,
-    emailAndPassword: { enabled: true },
+    emailAndPassword: { enabled: true, disableSignUp: registration === "closed" },
     // Parley verifies the first by the keys at /api/auth/jwks, and looks the second up in the table of sessions.
     // Signed alone, as Parley has it: the table has tokens in clear, and whoever reads a backup must not be anybody.
     plugins: [jwt(), bearer({ requireSignature: true })],

@@ -51,6 +51,12 @@ export function readSettings(environment) {
       (port) => Number.isInteger(port) && port > 0 && port < 65536,
       "must be a port",
     ),
+    registration: checked(
+      "AUTH_REGISTRATION",
+      environment.AUTH_REGISTRATION || "open",
+      (registration) => ["open", "closed"].includes(registration),
+      "must be open or closed",
+    ),
     trustedOrigins: checked(
       "BETTER_AUTH_TRUSTED_ORIGINS",
       itemsOf(environment.BETTER_AUTH_TRUSTED_ORIGINS),

@@ -164,6 +164,7 @@ class TestOrigins:
             auth_mode="local,better-auth",
             better_auth_url="https://auth.example.com",
             better_auth_secret=SECRET,
+            better_auth_database_url="postgresql://reader@host/name",
             cors_origins=ORIGIN,
         )
         async with client_of(create_app(better, store=MemoryStore())) as client:

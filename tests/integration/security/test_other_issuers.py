@@ -84,6 +84,7 @@ def clients(
             "auth_audience": oidc[0].audience,
             "better_auth_url": better_auth[1].url,
             "better_auth_secret": BETTER_AUTH_SECRET,
+            "better_auth_database_url": table.urls.api,
             "better_auth_session_table": table.name,
         }
         app = create_app(Settings(**everything | settings))
@@ -321,11 +322,8 @@ class TestSessions:
         async with clients("better-auth") as client:
             assert_refused(await asked(client, signed_session("b" * 32, BETTER_AUTH_SECRET)))
 
-    async def test_the_tables_of_another_database_are_asked_where_that_is_named(
-        self, clients: Clients, table: SessionTable, sqlite_url: str
-    ):
-        elsewhere = {"database_url": sqlite_url, "better_auth_database_url": table.urls.api}
-        async with clients("better-auth", **elsewhere) as client:
+    async def test_the_table_may_be_in_another_database(self, clients: Clients, sqlite_url: str):
+        async with clients("better-auth", database_url=sqlite_url) as client:
             assert ANN == await who(client, SIGNED)
 
     async def test_no_table_is_503(self, clients: Clients):

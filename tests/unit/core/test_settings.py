@@ -70,6 +70,8 @@ BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values]
     ("database_url", f"postgresql://ann:{CANARY}@host:port/name"),
     ("database_url", CANARY),
     ("database_migration_url", f"mysql://owner:{CANARY}@host/name"),
+    ("better_auth_database_url", f"sqlite:///{CANARY}"),
+    ("better_auth_database_url", f"mysql://reader:{CANARY}@host/name"),
     ("database_pooler", CANARY),
     ("redis_url", f"http://:{CANARY}@host"),
     ("redis_url", CANARY),

@@ -12,6 +12,12 @@ PRODUCTION = {
     "database_url": "postgresql://api:canary-4711@host/name",
     "redis_url": "redis://host:6379/0",
 }
+BETTER_AUTH = {
+    "auth_mode": ("local", "better-auth"),
+    "better_auth_url": "https://auth.example.com",
+    "better_auth_secret": "b" * 32,
+    "better_auth_database_url": "postgresql://reader:canary-4711@host/name",
+}
 
 
 def faults(**values: Any) -> list[str]:
@@ -101,3 +107,49 @@ class TestProduction:
         Settings(
             **PRODUCTION | {"environment": environment}, database_migration_url=owners
         ).check_serving()
+
+
+class TestBetterAuth:
+    def test_with_everything_set_it_starts(self):
+        Settings(**PRODUCTION | BETTER_AUTH).check_serving()
+
+    @pytest.mark.parametrize("name", BETTER_AUTH.keys() - {"auth_mode"})
+    @pytest.mark.parametrize("environment", ["development", "production"])
+    def test_what_is_missing_is_named(self, environment: str, name: str):
+        """Its database too, which is never DATABASE_URL's for want of another."""
+        given = PRODUCTION | BETTER_AUTH | {"environment": environment, name: None}
+
+        assert [f"{name.upper()}: set it, for AUTH_MODE has `better-auth`"] == faults(**given)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            PRODUCTION["database_url"],
+            "postgresql://api@host/other",
+            "postgresql://api:canary-4711@HOST:6432/name?sslmode=require",
+        ],
+    )
+    def test_in_production_the_apis_own_role_is_refused(self, url: str):
+        (fault,) = faults(**PRODUCTION | BETTER_AUTH | {"better_auth_database_url": url})
+
+        assert fault.startswith("BETTER_AUTH_DATABASE_URL: must not be of DATABASE_URL's role")
+        assert fault.endswith("deploy/better-auth/roles.sql makes one")
+
+    @pytest.mark.parametrize(
+        ("apis", "readers"),
+        [
+            ("postgresql://api@host/name", "postgresql://api@elsewhere/name"),
+            ("postgresql://api@host/name", "postgresql://reader@host/name"),
+            ("postgresql://api@/name?host=/run/a", "postgresql://api@/name?host=/run/b"),
+        ],
+    )
+    def test_another_host_or_role_is_another(self, apis: str, readers: str):
+        urls = {"database_url": apis, "better_auth_database_url": readers}
+
+        Settings(**PRODUCTION | BETTER_AUTH | urls).check_serving()
+
+    def test_elsewhere_and_where_nobody_asks_it_may_be_the_same(self):
+        same = {"better_auth_database_url": PRODUCTION["database_url"]}
+
+        Settings(**PRODUCTION | BETTER_AUTH | same | {"auth_mode": ("local",)}).check_serving()
+        Settings(**PRODUCTION | BETTER_AUTH | same | {"environment": "staging"}).check_serving()

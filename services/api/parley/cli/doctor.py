@@ -109,7 +109,8 @@ async def _sessions(settings: Settings) -> Finding:
         await sessions.user_of("")
     except Unavailable:
         reach = (
-            f"the table {table} cannot be read: may this role SELECT token, expiresAt and userId?"
+            f"the table {table} cannot be read: may the role of BETTER_AUTH_DATABASE_URL SELECT its"
+            " token, expiresAt and userId?"
         )
         return Finding(name, ok=False, detail=reach)
     finally:

@@ -18,7 +18,7 @@ def shared_database(databases: Databases) -> Generator[DatabaseUrls]:
 def installation(shared_database: DatabaseUrls) -> Generator[Installation]:
     """With its tables, and the grants of grants.sql."""
     installation = Installation(shared_database)
-    asyncio.run(installation.make_role())
+    asyncio.run(installation.make_roles())
     installation.migrate()
     yield installation
     asyncio.run(installation.remove())
@@ -42,8 +42,8 @@ def ben(better_auth: BetterAuth) -> Person:
 
 @pytest.fixture
 async def another(postgres: DatabaseUrls) -> AsyncGenerator[Installation]:
-    """In a database of this test's own, with a role and a schema, and no table."""
+    """In a database of this test's own, with roles and a schema, and no table."""
     another = Installation(postgres)
-    await another.make_role()
+    await another.make_roles()
     yield another
     await another.remove()

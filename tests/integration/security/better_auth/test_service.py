@@ -113,6 +113,20 @@ class TestPages:
         assert (403, "INVALID_ORIGIN") == (signed_out.status_code, signed_out.json()["code"])
 
 
+class TestRegistration:
+    def test_closed_nobody_signs_up_and_who_is_there_signs_in(
+        self, installation: Installation, ann: Person
+    ):
+        new = {"email": "new@example.com", "password": PASSWORD, "name": "New"}
+        with installation.served(AUTH_REGISTRATION="closed") as server:
+            refused = httpx.post(f"{server.url}/api/auth/sign-up/email", json=new)
+            again = server.sign_in(ann.email)
+
+        assert 400 == refused.status_code
+        assert "EMAIL_PASSWORD_SIGN_UP_DISABLED" == refused.json()["code"]
+        assert ann.user_id == again.user_id
+
+
 class TestPooler:
     def test_its_tables_are_found_behind_a_transaction_pooler(self, installation: Installation):
         """As on Neon: no session may begin with a search_path of its own there."""
@@ -151,6 +165,7 @@ class TestStart:
             BETTER_AUTH_TRUSTED_ORIGINS=f"{PAGE},*",
             DATABASE_URL_FILE=str(tmp_path / "none"),
             PORT="x",
+            AUTH_REGISTRATION="shut",
             TRUSTED_PROXIES="10.0.0.0/33",
         )
 
@@ -160,10 +175,11 @@ class TestStart:
             "DATABASE_URL_FILE",
             "BETTER_AUTH_URL",
             "PORT",
+            "AUTH_REGISTRATION",
             "BETTER_AUTH_TRUSTED_ORIGINS",
             "TRUSTED_PROXIES",
         ] == [line.partition(":")[0] for line in done.stderr.splitlines()]
-        for value in ("too short", "/path", "*", "/33"):
+        for value in ("too short", "/path", "*", "shut", "/33"):
             assert value not in done.stderr
 
     def test_a_database_that_is_away_is_said_without_its_password(self):

@@ -8,7 +8,7 @@ from httpx import ASGITransport, AsyncClient
 
 from parley.core.settings import Settings
 from parley.main import create_app
-from tests.better_auth import SESSION_TABLE, BetterAuth, Person
+from tests.better_auth import SESSION_TABLE, BetterAuth, Installation, Person
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls, connected
 
@@ -36,13 +36,16 @@ looked_up = pytest.mark.parametrize("credential", [bearer, cookie])
 
 
 @pytest.fixture
-def parley(better_auth: BetterAuth, shared_database: DatabaseUrls) -> FastAPI:
+def parley(
+    better_auth: BetterAuth, installation: Installation, shared_database: DatabaseUrls
+) -> FastAPI:
     return create_app(
         Settings(
             auth_mode=("better-auth",),
             auth_secret=SECRET,
             better_auth_url=better_auth.url,
             better_auth_secret=better_auth.secret,
+            better_auth_database_url=installation.reader_url,
             better_auth_session_table=SESSION_TABLE,
             cors_origins=(PAGE,),
             database_url=shared_database.api,

@@ -13,6 +13,7 @@ from parley.core.settings.values import (
     HttpUrl,
     Networks,
     Origins,
+    PostgresUrl,
     Rate,
     RedisUrl,
     TableName,
@@ -148,10 +149,10 @@ class AccountSettings(BaseSettings):
     better_auth_secret: SecretStr | None = Field(
         None, description="`better-auth`: its secret, which signs session tokens and cookies."
     )
-    better_auth_database_url: DatabaseUrl | None = Field(
+    better_auth_database_url: PostgresUrl | None = Field(
         None,
-        description="`better-auth`: where its sessions are, if not in DATABASE_URL; a role that may"
-        " read them is enough.",
+        description="`better-auth`: the PostgreSQL that its sessions are in, by a role that may read"
+        " them and nothing else, as `deploy/better-auth/roles.sql` makes one.",
     )
     better_auth_session_table: TableName = Field(
         "session", description="`better-auth`: its table of sessions, as `name` or `schema.name`."

@@ -2,13 +2,14 @@
 
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from parley.core.database import engine_url
 from parley.core.security.tokens import ISSUER
 from parley.core.settings.groups import (
     AccountSettings,
@@ -24,7 +25,7 @@ SECRET_VARIETY_MIN = 9
 """Different characters: one more than `change-me`, over and over, has."""
 _NEEDED = {
     "jwks": ("auth_jwks_url", "auth_issuer", "auth_audience"),
-    "better-auth": ("better_auth_url", "better_auth_secret"),
+    "better-auth": ("better_auth_url", "better_auth_secret", "better_auth_database_url"),
 }
 
 
@@ -109,9 +110,22 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
             faults.append(
                 "DATABASE_MIGRATION_URL: unset it; it is the owner's, for `parley migrate`"
             )
+        if self._looks_sessions_up_as_the_api:
+            faults.append(
+                "BETTER_AUTH_DATABASE_URL: must not be of DATABASE_URL's role: who owns Better Auth's"
+                " table may have what they like run as whoever reads it; give it a role that may do"
+                " nothing else, deploy/better-auth/roles.sql makes one"
+            )
         if self.redis_url is None:
             faults.append("REDIS_URL: set it, for example to redis://host:6379/0")
         return faults
+
+    @property
+    def _looks_sessions_up_as_the_api(self) -> bool:
+        url = self.better_auth_database_url
+        if url is None or "better-auth" not in self.auth_mode:
+            return False
+        return _login_of(url) == _login_of(self.database_url)
 
     @classmethod
     def settings_customise_sources(
@@ -132,6 +146,12 @@ def _weakness(secret: str) -> str | None:
     if len(set(secret)) < SECRET_VARIETY_MIN:
         return "has too few different characters; set it to what `openssl rand -hex 32` prints"
     return None
+
+
+def _login_of(url: SecretStr) -> tuple[str | None, str]:
+    parsed = engine_url(url.get_secret_value())
+    # A socket is behind the question mark.
+    return parsed.username, str(parsed.host or parsed.query.get("host")).lower()
 
 
 def load_settings() -> Settings:

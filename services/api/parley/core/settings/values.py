@@ -23,6 +23,13 @@ def _database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _postgres(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith("postgres"):
+        msg = "must start with postgresql://"
+        raise ValueError(msg)
+    return url
+
+
 def _redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://")):
         msg = "must start with redis:// or rediss://"
@@ -118,6 +125,7 @@ Networks = Annotated[
     BeforeValidator(_items),
 ]
 Origins = Annotated[CommaSeparated, AfterValidator(_origins)]
+PostgresUrl = Annotated[DatabaseUrl, AfterValidator(_postgres)]
 Rate = Annotated[str, AfterValidator(_rate)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 TableName = Annotated[str, AfterValidator(_table)]

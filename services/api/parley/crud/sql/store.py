@@ -47,9 +47,9 @@ class SqlStore:
     def __init__(
         self, engine: AsyncEngine, *, timeout_seconds: float, refuses_faults: bool = False
     ) -> None:
-        self.database = SqlDatabase(engine, timeout_seconds=timeout_seconds)
-        self._session = self.database.session
-        self._identify = self.database.identify
+        self._database = SqlDatabase(engine, timeout_seconds=timeout_seconds)
+        self._session = self._database.session
+        self._identify = self._database.identify
         self._has_rls = engine.dialect.name == "postgresql"
         self._refuses_faults = refuses_faults
         self._is_admitted = not refuses_faults
@@ -79,7 +79,7 @@ class SqlStore:
             return await _revision(session)
 
     def pool(self) -> Pool | None:
-        return self.database.pool()
+        return self._database.pool()
 
     async def faults(self) -> Sequence[str]:
         if not self._has_rls:
@@ -117,7 +117,7 @@ class SqlStore:
             )
 
     async def close(self) -> None:
-        await self.database.close()
+        await self._database.close()
 
     async def _admit(self) -> None:
         if not self._is_admitted and await self.faults():
