@@ -15,7 +15,7 @@ PRODUCTION = {
 BETTER_AUTH = {
     "auth_mode": ("local", "better-auth"),
     "better_auth_url": "https://auth.example.com",
-    "better_auth_secret": "b" * 32,
+    "better_auth_secret": "the other secret of the tests, of 32 bytes too",
     "better_auth_database_url": "postgresql://reader:canary-4711@host/name",
 }
 
