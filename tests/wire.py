@@ -5,7 +5,7 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from select import select
+from select import poll, select
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,8 +31,13 @@ class Answer:
 class Wire:
     """A connection. It waits for what it reads, and fails where nothing comes."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+    def __init__(self, port: int, *, window_bytes: int | None = None) -> None:
+        self._socket = socket.socket()
+        self._socket.settimeout(PATIENCE_SECONDS)
+        if window_bytes is not None:
+            # Before it connects: what the kernel takes for who does not read.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
+        self._socket.connect(("127.0.0.1", port))
 
     def send(self, *pieces: bytes) -> None:
         for piece in pieces:
@@ -70,6 +75,12 @@ class Wire:
             body += self.some()
         (answer,) = answers(head + b"\r\n\r\n" + body)
         return answer
+
+    def is_cut_off(self) -> bool:
+        """Whether the other side has reset it, without reading what has come."""
+        ends = poll()
+        ends.register(self._socket, 0)
+        return bool(ends.poll(0))
 
     def reset(self) -> None:
         """Hang up without reading what has come."""

@@ -30,4 +30,6 @@ if __name__ == "__main__":
         serve.HEARTBEAT_TIMEOUT_SECONDS = int(os.environ["TEST_HEARTBEAT_SECONDS"])
     if "TEST_HEAD_SECONDS" in os.environ:
         protocol.HEAD_SECONDS = float(os.environ["TEST_HEAD_SECONDS"])
+    if "TEST_STALL_SECONDS" in os.environ:
+        protocol.WRITE_STALL_SECONDS = float(os.environ["TEST_STALL_SECONDS"])
     serve.run(lambda settings: create_app(settings, responder=Waiting()), settings, "127.0.0.1")

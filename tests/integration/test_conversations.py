@@ -1,4 +1,5 @@
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import pytest
 from httpx import AsyncClient, Response
@@ -152,6 +153,59 @@ class TestMessages:
         assert [1] == [message["position"] for message in rest["items"]]
         crossed = {"cursor": newest["next_cursor"], "order": "asc"}
         assert 400 == (await ask("GET", path, params=crossed)).status_code
+
+
+class TestLongMessages:
+    """A page ends early where its messages are long: 50 of the longest would be many megabytes."""
+
+    @pytest.fixture
+    async def conversation_id(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ) -> UUID:
+        """Of 200, 204, 5, 9, 5 and 9 characters, where a page has room for 210."""
+        monkeypatch.setattr("parley.services.conversations.PAGE_CHARACTERS_MAX", 210)
+        conversation = await make_conversation(store, alice)
+        for message in ("x" * 200, "short", "short"):
+            await record(store, alice, conversation.id, message)
+        return conversation.id
+
+    @pytest.mark.parametrize(
+        ("order", "expected"),
+        [("asc", [[1], [2, 3], [4, 5, 6]]), ("desc", [[6, 5, 4, 3], [2], [1]])],
+    )
+    async def test_pages_end_early_and_meet(
+        self, ask: Ask, conversation_id: UUID, order: str, expected: list[list[int]]
+    ):
+        pages, params = [], {"order": order}
+        while True:
+            page = (await ask("GET", f"/{conversation_id}/messages", params=params)).json()
+            pages.append([message["position"] for message in page["items"]])
+            if page["next_cursor"] is None:
+                break
+            params = {"cursor": page["next_cursor"]}
+
+        assert expected == pages
+
+    async def test_a_page_has_one_message_however_long(
+        self, ask: Ask, conversation_id: UUID, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.services.conversations.PAGE_CHARACTERS_MAX", 1)
+        path = f"/{conversation_id}/messages"
+
+        first = (await ask("GET", path)).json()
+        second = (await ask("GET", path, params={"cursor": first["next_cursor"]})).json()
+
+        assert [[1], [2]] == [[m["position"] for m in page["items"]] for page in (first, second)]
+
+    async def test_fewer_come_with_the_conversation_and_the_cursor_leads_to_the_rest(
+        self, ask: Ask, conversation_id: UUID
+    ):
+        detail = (await ask("GET", f"/{conversation_id}")).json()
+        params = {"cursor": detail["messages_cursor"]}
+        older = (await ask("GET", f"/{conversation_id}/messages", params=params)).json()
+
+        assert [3, 4, 5, 6] == [message["position"] for message in detail["messages"]]
+        assert [2] == [message["position"] for message in older["items"]]
 
 
 class TestCursor:

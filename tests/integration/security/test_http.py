@@ -113,6 +113,7 @@ def hasty(folder: Path, sqlite_template: Path) -> Generator[Server]:
         DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
         BODY_TIMEOUT_SECONDS="2",
         TEST_HEAD_SECONDS="1",
+        TEST_STALL_SECONDS="1",
     ) as server:
         yield server
 
@@ -304,6 +305,19 @@ class TestSlowness:
             (folder / "go").touch()
 
             assert b"first re: hi" in wire.rest()
+
+    def test_who_asks_and_does_not_read_is_cut_off(self, hasty: Server):
+        """Or the answers would stay in memory for as long as they like."""
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with ExitStack() as stack:
+            wires = [stack.enter_context(Wire(hasty.port, window_bytes=4096)) for _ in range(10)]
+            for wire in wires:
+                wire.send(request * 400)
+
+            until(lambda: all(wire.is_cut_off() for wire in wires))
+        assert 200 == httpx.get(f"{hasty.url}/health").status_code
+        assert "request-crashed" not in hasty.output
+        assert "Exception in ASGI application" not in hasty.output
 
 
 class TestBodies:

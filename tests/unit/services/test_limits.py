@@ -1,9 +1,9 @@
 import pytest
 
-from parley.core.errors import Unavailable
+from parley.core.errors import RateLimited, Unavailable
 from parley.crud.memory.limits import MemoryLimiter
 from parley.schemas.limits import Quota, Standing
-from parley.services.limits import LimitService
+from parley.services.limits import Crowd, LimitService
 from parley.services.shared import Shared
 
 EMAIL = "ann@example.com"
@@ -59,6 +59,19 @@ class TestShared:
 
         await shared.close()
         assert [True, True, True, False] == admitted
+
+
+class TestCrowd:
+    def test_it_remembers_those_alone_that_are_inside(self):
+        crowd = Crowd("address-at-once", 2)
+        leaving = [crowd.enter(key) for key in ("ann", "ann", "bob")]
+        assert {"ann": 2, "bob": 1} == crowd.inside
+        with pytest.raises(RateLimited):
+            crowd.enter("ann")
+
+        for leave in leaving:
+            leave()
+        assert {} == crowd.inside
 
 
 class TestKeys:

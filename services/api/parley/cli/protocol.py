@@ -6,6 +6,8 @@ chunks, folded lines, a line's end without its CR. What it lets through, and uvi
 """
 
 import asyncio
+import socket
+import struct
 from enum import Enum, auto
 from typing import Any
 
@@ -17,6 +19,7 @@ HEAD_MAX_BYTES = 32 * 1024
 HEADERS_MAX = 100
 HEAD_SECONDS = 10.0
 LINGER_SECONDS = 5.0
+WRITE_STALL_SECONDS = 30.0
 
 
 class _Part(Enum):
@@ -33,7 +36,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     A refusal is an answer of the application's, which finds it in `scope["state"]["refusal"]`: it
     has a request id and a line in the log. The connection ends with it.
-    Who has not sent a whole head after HEAD_SECONDS is hung up on without a word.
+    Who has not sent a whole head after HEAD_SECONDS is hung up on without a word; who takes nothing
+    of an answer for WRITE_STALL_SECONDS is cut off.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,15 +53,36 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._stall = _Stall(transport, self.loop)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stall.rest()
         super().connection_lost(exc)
         # uvicorn tells the request that was read last; the one that runs may be before it.
         for cycle in self._running:
             cycle.disconnected = True
             cycle.message_event.set()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        # A connection that closes waits for the rest to be taken.
+        if not self.transport.is_closing():
+            self._stall.rest()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # Also behind one that lingers.
+        self._close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._stall.watch()
 
     def data_received(self, data: bytes) -> None:
         if self._has_refused:
@@ -163,7 +188,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _break_off(self) -> None:
         """The application has begun to read a body that goes wrong."""
         if self.cycle.response_complete:
-            self.transport.close()
+            self._close()
         else:
             self._end(self.cycle)
 
@@ -187,7 +212,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._wait_for_head()  # an answer is still on its way
         else:
-            self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """When the rest has been taken, if somebody takes it."""
+        self.transport.close()
+        self._stall.watch()
 
 
 class _Lingering:
@@ -208,3 +238,40 @@ class _Lingering:
         if not self._transport.is_closing():
             self._transport.write_eof()
             self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+
+class _Stall:
+    """
+    Cuts off who takes nothing of what is sent: until then it stays in memory.
+
+    It looks only while nothing is written. What is left can then but become less, and does so for a
+    slow client too.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._looking: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left and self._looking is None:
+            self._looking = self._loop.call_later(WRITE_STALL_SECONDS, self._look, left)
+
+    def rest(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+
+    def _look(self, left: int) -> None:
+        self._looking = None
+        if self._transport.get_write_buffer_size() < left:
+            self.watch()
+        else:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        # By a reset: after a mere end the kernel keeps its own part of the answer for minutes more.
+        connection = self._transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()

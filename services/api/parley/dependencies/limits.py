@@ -7,9 +7,10 @@ from fastapi import Depends, Request
 
 from parley.core import audit
 from parley.core.errors import RateLimited, TooManyStreams
+from parley.core.security.addresses import bucket_of
 from parley.dependencies.services import services
 from parley.schemas.limits import Standing
-from parley.services.limits import LimitService
+from parley.services.limits import Crowd, LimitService
 from parley.services.streams import Slot, StreamService
 
 
@@ -34,6 +35,8 @@ class Limits:
         self._admit(await self._limits.chat(user_id), user_id)
 
     async def count_attempt(self) -> None:
+        """One that waits with as many from its address is refused at once, and does not count."""
+        self._enter(self._limits.attempts, bucket_of(self._state.client_address), None)
         self._admit(await self._limits.address(self._state.client_address), None)
 
     async def count_attempt_at(self, email: str) -> None:
@@ -41,6 +44,7 @@ class Limits:
         self._admit(await self._limits.account(self._state.client_address, email), None)
 
     async def count_password(self, user_id: str) -> None:
+        self._enter(self._limits.password_changes, user_id, user_id)
         self._admit(await self._limits.password(user_id), user_id)
 
     async def count_refresh(self, user_id: str) -> None:
@@ -60,6 +64,15 @@ class Limits:
             raise
         self._state.at_end.append(slot.leave)
         return slot
+
+    def _enter(self, crowd: Crowd, key: str, user_id: str | None) -> None:
+        """It is inside until the request has ended."""
+        try:
+            leave = crowd.enter(key)
+        except RateLimited:
+            audit.record(audit.Event.RATE_LIMITED, user_id, limit=crowd.name)
+            raise
+        self._state.at_end.append(leave)
 
     def _admit(self, standing: Standing, user_id: str | None) -> None:
         self._standings.append(standing)

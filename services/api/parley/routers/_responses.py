@@ -40,7 +40,7 @@ _HEADERS = {
     429: {
         "Retry-After": "Seconds until the next one is admitted.",
         "RateLimit-Policy": "What is allowed: `q` of them in `w` seconds, for each limit. On every"
-        " answer of this path. (draft-ietf-httpapi-ratelimit-headers-10)",
+        " answer that was counted. (draft-ietf-httpapi-ratelimit-headers-10)",
         "RateLimit": "What is left: `r` of them, and one more in `t` seconds. As often.",
     },
     503: {"Retry-After": "Seconds to wait before trying again."},

@@ -99,5 +99,9 @@ async def list_messages(
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Page[Message]:
-    """What was said in it."""
+    """
+    What was said in it.
+
+    A page of long messages ends before `limit`: there is more as long as there is a `next_cursor`.
+    """
     return await conversations.messages(user_id, conversation_id, order, limit, cursor)

@@ -17,7 +17,9 @@ class Page(Entity, Generic[Item]):
 
 
 class ConversationDetail(Conversation):
-    messages: list[Message] = Field(description="The newest 50, oldest first.")
+    messages: list[Message] = Field(
+        description="The newest 50 at most, oldest first; fewer where they are long."
+    )
     messages_cursor: str | None = Field(
         description="Send it as `cursor` to the conversation's messages for the older ones."
     )

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 from uuid import UUID
 
 from parley.core.errors import InvalidCursor, WorkerLost
@@ -17,6 +18,9 @@ from parley.schemas.paging import ConversationDetail, Page
 from parley.services.turns import problem_of
 
 DETAIL_MESSAGES = 50
+# Of a page's messages together, unless it is a single one: a hundred of the longest are 12 MB and
+# more, which stay in memory until they are read.
+PAGE_CHARACTERS_MAX = 1_000_000
 _CONVERSATIONS = "conversations"
 
 
@@ -129,9 +133,11 @@ class ConversationService:
         found: Sequence[Message],
         limit: int,
     ) -> Page[Message]:
-        """`found` has one more than the limit where there is another page."""
-        items = [*found[:limit]]
-        if len(found) <= limit:
+        """`found` has one more than the limit where there is another page; long ones end it early."""
+        totals = accumulate(len(message.content) for message in found[:limit])
+        fitting = sum(total <= PAGE_CHARACTERS_MAX for total in totals)
+        items = [*found[: max(fitting, 1)]]
+        if len(items) == len(found):
             return Page(items=items, next_cursor=None)
         place = [order, items[-1].position]
         return Page(

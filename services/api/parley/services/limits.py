@@ -1,12 +1,46 @@
-"""How often somebody may ask."""
+"""How often somebody may ask, and how many of them at once."""
 
 import hmac
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 
+from parley.core.errors import RateLimited
 from parley.core.security.addresses import bucket_of
 from parley.crud.ports import Limiter
 from parley.schemas.limits import Quota, Standing
 from parley.services.shared import Shared
+
+# A process hashes and lets wait 22 passwords, of all who come: nobody is to take the whole queue.
+ATTEMPTS_AT_ONCE = 6
+PASSWORD_CHANGES_AT_ONCE = 2
+
+
+class Crowd:
+    """So many may be inside at once under one key, in this process; only they are remembered."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name = name
+        self.inside: Counter[str] = Counter()
+        self._most = most
+
+    def enter(self, key: str) -> Callable[[], None]:
+        """
+        Returns what is to be called on leaving, once.
+
+        Raises:
+            RateLimited: as many are inside.
+        """
+        if self.inside[key] >= self._most:
+            raise RateLimited
+        self.inside[key] += 1
+        return partial(self._leave, key)
+
+    def _leave(self, key: str) -> None:
+        self.inside[key] -= 1
+        if not self.inside[key]:
+            del self.inside[key]
 
 
 class LimitService:
@@ -31,6 +65,8 @@ class LimitService:
         self._address = address
         self._account = address.third("account")
         self._key = key
+        self.attempts = Crowd("address-at-once", ATTEMPTS_AT_ONCE)
+        self.password_changes = Crowd("password-at-once", PASSWORD_CHANGES_AT_ONCE)
 
     async def chat(self, user_id: str) -> Standing:
         return await self._hit(self._chat, user_id)

@@ -22,9 +22,11 @@ class Hasher:
         self._loop = asyncio.get_running_loop()
         self.begun: asyncio.Queue[None] = asyncio.Queue()
         self.may_end = threading.Semaphore(0)
+        self.hashed: list[str] = []
         self.verified: list[tuple[str, str]] = []
 
     def hash(self, password: str) -> str:
+        self.hashed.append(password)
         self._wait()
         return f"hash of {password}"
 
@@ -86,6 +88,26 @@ class TestTime:
         assert ["hash of a password", "hash of nobody's password"] == [
             password_hash for _, password_hash in hasher.verified
         ]
+
+    async def test_what_is_compared_instead_is_made_once(self, hasher: Hasher):
+        """After a start many log in together."""
+        passwords = Passwords()
+        hasher.may_end.release(2 * CONCURRENT + 1)
+        await asyncio.gather(
+            *(passwords.matches("a password", None) for _ in range(2 * CONCURRENT))
+        )
+
+        assert ["nobody's password"] == hasher.hashed
+
+    async def test_who_makes_it_and_goes_away_leaves_it_to_the_next(self, hasher: Hasher):
+        passwords = Passwords()
+        first = asyncio.create_task(passwords.matches("a password", None))
+        await hasher.begun.get()
+        next_one = asyncio.create_task(passwords.matches("a password", None))
+        first.cancel()
+        hasher.may_end.release(3)
+
+        assert not await next_one
 
     async def test_the_loop_goes_on_meanwhile(self, hasher: Hasher):
         """The hash ends only when somebody else's work on the loop is done."""

@@ -19,6 +19,7 @@ class Passwords:
         self._turnstile = asyncio.Semaphore(CONCURRENT)
         self._inside = 0
         self._nobodys: str | None = None
+        self._making_nobodys = asyncio.Lock()
 
     async def hash(self, password: str) -> str:
         """
@@ -35,13 +36,19 @@ class Passwords:
         Raises:
             Overloaded: too many wait already.
         """
-        if self._nobodys is None:
-            self._nobodys = await self.hash("nobody's password")
         async with self._admitted():
+            nobodys = await self._nobodys_hash()
             matches = await asyncio.to_thread(
-                self._hasher.verify, password, password_hash or self._nobodys
+                self._hasher.verify, password, password_hash or nobodys
             )
         return matches and password_hash is not None
+
+    async def _nobodys_hash(self) -> str:
+        """Also for who has a hash of their own, or the first of them would be told apart by time."""
+        async with self._making_nobodys:
+            if self._nobodys is None:
+                self._nobodys = await asyncio.to_thread(self._hasher.hash, "nobody's password")
+            return self._nobodys
 
     @asynccontextmanager
     async def _admitted(self) -> AsyncGenerator[None]:
