@@ -138,6 +138,25 @@ class TestDelete:
             await beginning
         await store.close()
 
+    async def test_what_was_begun_before_it_goes_too(self, postgres: DatabaseUrls):
+        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        ann = await create(store, "ann@example.com")
+        assert ann is not None
+
+        async def delete() -> None:
+            async with store.begin(ann.id) as tx:
+                await tx.accounts.delete()
+
+        async with store.begin(ann.id) as tx:
+            await tx.conversations.create(new_id(), ConversationDraft())
+            deleting = asyncio.create_task(delete())
+            await until_one_waits(postgres)
+        await deleting
+
+        async with store.begin(ann.id, read_only=True) as tx:
+            assert [] == await tx.conversations.newest(10, None)
+        await store.close()
+
     async def test_it_waits_for_a_turn_that_is_being_recorded(
         self, postgres: DatabaseUrls, alice: str
     ):

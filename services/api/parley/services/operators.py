@@ -70,7 +70,6 @@ class OperatorService:
         """With everything that is the user's."""
         user_id = await self.find(email)
         async with self._store.begin(user_id) as tx:
-            await tx.accounts.lock()
             await tx.accounts.delete()
         audit.record(Event.ACCOUNT_DELETED, user_id)
         return user_id

@@ -69,6 +69,8 @@ class SqlAccounts:
         )
 
     async def delete(self) -> None:
+        # First of all: what is being begun for it is waited for, and goes too.
+        await self.lock()
         # As recording a turn does it, the conversation first: two orders would be a deadlock.
         conversations = select(ConversationRow.id).where(ConversationRow.user_id == self._user_id)
         await self._session.execute(conversations.order_by(ConversationRow.id).with_for_update())
