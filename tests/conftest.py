@@ -164,13 +164,17 @@ def logged() -> Generator[StringIO]:
 
 @pytest.fixture
 def alice() -> str:
-    """Where there is an `app` she has an account and a session, and so has Bob."""
-    return str(new_id())
+    """
+    As another issuer's user may be called: without an account, too, there is something to begin.
+
+    Where there is an `app` she has an account and a session, and so has Bob.
+    """
+    return f"alice-{new_id().hex}"
 
 
 @pytest.fixture
 def bob() -> str:
-    return str(new_id())
+    return f"bob-{new_id().hex}"
 
 
 @pytest.fixture

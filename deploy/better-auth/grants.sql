@@ -13,6 +13,7 @@ DECLARE
     -- As Parley takes it: to the letter, capitals too.
     quoted text := (SELECT string_agg(quote_ident(part), '.') FROM unnest(string_to_array(named, '.')) AS part);
     sessions regclass := to_regclass(quoted);
+    home regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(quoted));
     former oid;
 BEGIN
     IF sessions IS NULL THEN
@@ -20,14 +21,16 @@ BEGIN
             ERRCODE = 'undefined_table',
             HINT = 'Run Better Auth''s migration first, or name its table of sessions as parley.session_table.';
     END IF;
-    EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I',
-        (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = sessions), reader);
     -- Whom it was run for before: another reader or, by an earlier version, the API itself.
     FOR former IN
         SELECT unnest(polroles) FROM pg_policy WHERE polrelid = sessions AND polname = 'parley_lookup' AND polroles <> '{0}'
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %s', sessions, former::regrole);
+        IF home <> 'public'::regnamespace THEN
+            EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %s', home, former::regrole);
+        END IF;
     END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, reader);
     EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, %I', sessions, reader);
     EXECUTE format('GRANT SELECT (token, "expiresAt", "userId") ON %s TO %I', sessions, reader);
     -- Not FORCED: the owner is Better Auth, which reads and writes all of them.

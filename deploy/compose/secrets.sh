@@ -47,9 +47,15 @@ put auth-roles/superuser-password "$(cat postgres/superuser-password)"
 
 case ${1-} in
 rotate)
+    # In this order: cut short it has lost nothing, and may be done again.
     make api/auth-secret-next
-    mv api/auth-secret api/auth-secret-previous
+    put api/auth-secret-previous "$(cat api/auth-secret)"
     mv api/auth-secret-next api/auth-secret
     echo 'AUTH_SECRET is a new one for each API that starts from now on.'
+    ;;
+'') ;;
+*)
+    echo "secrets: $1 is none of its words: it knows rotate" >&2
+    exit 2
     ;;
 esac

@@ -103,5 +103,5 @@ function isOrigin(text) {
 function isNetwork(text) {
   const [address, prefix, ...rest] = text.split("/");
   const bits = { 4: 32, 6: 128 }[isIP(address)];
-  return bits !== undefined && rest.length === 0 && (prefix === undefined || (/^\d+$/.test(prefix) && Number(prefix) <= bits));
+  return bits !== undefined && rest.length === 0 && (prefix === undefined || (/^\d+$/.test(prefix) && Number(prefix) > 0 && Number(prefix) <= bits));
 }

@@ -129,6 +129,7 @@ ATTEMPTS = {
     "accounts.delete": Attempt(lambda tx, _: tx.accounts.delete()),
     # Takes away what has expired: hers only, and only so told from Bob's.
     "sessions.open": Attempt(lambda tx, _: tx.sessions.open(new_id(), "hers", 3600)),
+    "sessions.use_of": Attempt(lambda tx, _: tx.sessions.use_of(TOKEN_HASH, grace_seconds=10)),
     "sessions.rotate": Attempt(
         lambda tx, _: tx.sessions.rotate(
             TOKEN_HASH, "hers", lifetime_seconds=3600, grace_seconds=10

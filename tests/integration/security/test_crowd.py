@@ -42,8 +42,9 @@ class Gate:
         return False
 
     async def wait_for(self, number: int) -> None:
-        for _ in range(number):
-            await self.come.get()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(number):
+                await self.come.get()
 
 
 @pytest.fixture
@@ -171,3 +172,26 @@ class TestUser:
         assert (429, "1") == (refused.status_code, refused.headers["Retry-After"])
         assert '"limit": "password-at-once"' in logged.getvalue()
         assert 403 == (await change(alice)).status_code
+
+    async def test_many_users_at_one_address_are_one(
+        self,
+        gate: Gate,
+        attempt: Try,
+        client: AsyncClient,
+        bearer: Callable[[str], dict[str, str]],
+        alice: str,
+        bob: str,
+    ):
+        """An address may have as many accounts as it likes."""
+        body = {"current": "a guess of somebody", "new": "another long password"}
+        here = "127.0.0.1"
+        inside = [
+            asyncio.create_task(client.post(CHANGE, json=body, headers=bearer(user_id)))
+            for user_id in (alice, bob) * PASSWORD_CHANGES_AT_ONCE
+        ]
+        inside += [asyncio.create_task(attempt(here)) for _ in range(ATTEMPTS_AT_ONCE - 4)]
+        await gate.wait_for(ATTEMPTS_AT_ONCE)
+
+        assert 429 == (await attempt(here)).status_code
+        gate.opened.set()
+        await asyncio.gather(*inside)

@@ -14,6 +14,7 @@ from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.main import create_app
 from parley.schemas.accounts import EmailCredential, Registration
+from parley.schemas.limits import Quota
 from parley.services.operators import OperatorService
 from tests.conftest import SECRET
 from tests.integration.security.conftest import PASSWORD, bearing
@@ -92,6 +93,18 @@ class TestRefresh:
         )
 
         assert 422 == response.status_code
+
+    @pytest.mark.settings(auth_refresh_grace_seconds=0)
+    async def test_row_22_who_has_used_the_limit_up_hides_no_copy(
+        self, ann, post, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.services.limits.REFRESHES", Quota("refresh", 1, 3600))
+        stolen = (await post("refresh", refresh_token=ann["refresh_token"])).json()
+        again = {"refresh_token": stolen["refresh_token"]}
+        assert 429 == (await post("refresh", **again)).status_code
+
+        assert 401 == (await post("refresh", refresh_token=ann["refresh_token"])).status_code
+        assert 401 == (await post("refresh", **again)).status_code
 
     async def test_an_access_token_refreshes_nothing(self, ann, post):
         response = await post("refresh", refresh_token=ann["access_token"])

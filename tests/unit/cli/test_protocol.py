@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from parley.cli.protocol import HEAD_SECONDS, LINGER_SECONDS, WRITE_STALL_SECONDS, BoundedProtocol
+from parley.cli.serve import KEEP_ALIVE_SECONDS
 
 POST = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -99,7 +100,7 @@ def connection() -> Connection:
 
 @pytest.fixture
 async def protocol(clock: Clock, connection: Connection) -> BoundedProtocol:
-    config = uvicorn.Config(app=nothing, log_config=None)
+    config = uvicorn.Config(app=nothing, log_config=None, timeout_keep_alive=KEEP_ALIVE_SECONDS)
     protocol = BoundedProtocol(
         config=config, server_state=ServerState(), app_state={}, _loop=clock
     )

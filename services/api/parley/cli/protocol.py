@@ -8,6 +8,7 @@ chunks, folded lines, a line's end without its CR. What it lets through, and uvi
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -195,7 +196,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end(self, cycle: RequestResponseCycle) -> None:
         cycle.scope["state"]["refusal"] = self._fault
         cycle.keep_alive = cycle.more_body = False
-        cycle.transport = _Lingering(self.transport, self.loop)  # type: ignore[assignment]
+        cycle.transport = _Lingering(self.transport, self.loop, self._close)  # type: ignore[assignment]
         cycle.message_event.set()
 
     def _wait_for_head(self) -> None:
@@ -228,16 +229,22 @@ class _Lingering:
     the answer.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        hang_up: Callable[[], None],
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._hang_up = hang_up
         self.write = transport.write
         self.is_closing = transport.is_closing
 
     def close(self) -> None:
         if not self._transport.is_closing():
             self._transport.write_eof()
-            self._loop.call_later(LINGER_SECONDS, self._transport.close)
+            self._loop.call_later(LINGER_SECONDS, self._hang_up)
 
 
 class _Stall:

@@ -44,6 +44,7 @@ class Limits:
         self._admit(await self._limits.account(self._state.client_address, email), None)
 
     async def count_password(self, user_id: str) -> None:
+        self._enter(self._limits.attempts, bucket_of(self._state.client_address), user_id)
         self._enter(self._limits.password_changes, user_id, user_id)
         self._admit(await self._limits.password(user_id), user_id)
 

@@ -3,6 +3,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from parley.core.errors import (
+    AccountGone,
     ConversationMoved,
     ConversationNotFound,
     Draining,
@@ -48,6 +49,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **problems(
         *TOKEN,
+        AccountGone,
         NotYourResource,
         ConversationNotFound,
         TurnInProgress,

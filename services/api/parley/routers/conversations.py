@@ -3,7 +3,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from parley.core.errors import ConversationNotFound, InvalidCursor, RateLimited
+from parley.core.errors import AccountGone, ConversationNotFound, InvalidCursor, RateLimited
 from parley.dependencies.auth import UserId
 from parley.dependencies.limits import RequestLimits
 from parley.dependencies.paging import LIMIT, Cursor, Limit
@@ -21,7 +21,9 @@ from parley.schemas.paging import ConversationDetail, Deleted, Page
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=JsonRoute)
 
 
-@router.post("", status_code=201, responses=problems(*TOKEN, *BODY, RateLimited, *STORE))
+@router.post(
+    "", status_code=201, responses=problems(*TOKEN, AccountGone, *BODY, RateLimited, *STORE)
+)
 async def create_conversation(
     user_id: UserId, draft: ConversationDraft, conversations: Conversations, limits: RequestLimits
 ) -> Conversation:

@@ -21,8 +21,9 @@ Expiry = Annotated[AwareDatetime, AfterValidator(_to_come)]
 
 
 def _printable(name: str) -> str:
-    # It is shown in lists and on terminals, beside others.
-    if not name.isprintable() or name.isspace():
+    # It is shown in lists and on terminals, beside others. Joiners are letters of many languages.
+    shown = name.replace("\u200c", "").replace("\u200d", "")
+    if not shown.isprintable() or not shown.strip():
         raise PydanticCustomError("not_printable", "Must be one line of printable characters")
     return name
 

@@ -20,7 +20,7 @@ from parley.schemas.accounts import (
     Registration,
     Session,
 )
-from parley.services.liveness import LiveSessions, want_live
+from parley.services.liveness import LiveSessions, require_live
 from parley.services.sessions import SessionService
 
 
@@ -132,7 +132,7 @@ class AccountService:
             if await tx.accounts.lock() is None and session_id is not None:
                 raise AccountGone
             if session_id is not None:
-                await want_live(tx, user_id, session_id)
+                await require_live(tx, user_id, session_id)
             await tx.accounts.delete()
         self._live.forget(user_id)
         audit.record(Event.ACCOUNT_DELETED, user_id)

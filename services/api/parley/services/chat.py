@@ -82,6 +82,7 @@ class ChatService:
 
         Raises:
             ConversationNotFound: it is another user's, or nobody's, or was deleted meanwhile.
+            AccountGone: the user's account was deleted, and this would be a new conversation.
             TurnInProgress: another turn of this conversation is running.
             ConversationMoved: another turn was recorded first.
             ModelError, ModelTimeout, ModelUnavailable: no reply, or one that broke off: what

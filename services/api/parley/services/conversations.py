@@ -18,8 +18,8 @@ from parley.schemas.paging import ConversationDetail, Page
 from parley.services.turns import problem_of
 
 DETAIL_MESSAGES = 50
-# Of a page's messages together, unless it is a single one: a hundred of the longest are 12 MB and
-# more, which stay in memory until they are read.
+# Of a page's messages together, unless it is a single one: an answer stays in memory until it is
+# read, and a hundred of the longest are 12 MB and more.
 PAGE_CHARACTERS_MAX = 1_000_000
 _CONVERSATIONS = "conversations"
 

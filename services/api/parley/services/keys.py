@@ -11,7 +11,7 @@ from parley.core.security.opaque import digest, new_key, shown_part
 from parley.crud.ports import Store
 from parley.schemas.keys import ApiKey, CreatedKey, KeyDraft, NewKey
 from parley.schemas.paging import Page
-from parley.services.liveness import want_live
+from parley.services.liveness import require_live
 
 KEYS_MAX = 100
 _KEYS = "keys"
@@ -39,7 +39,7 @@ class KeyService:
             if await tx.accounts.lock() is None:
                 raise AccountGone
             if session_id is not None:
-                await want_live(tx, user_id, session_id)
+                await require_live(tx, user_id, session_id)
             if await tx.keys.count() >= KEYS_MAX:
                 raise TooManyKeys
             created = await tx.keys.create(kept)

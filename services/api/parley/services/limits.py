@@ -12,6 +12,8 @@ from parley.crud.ports import Limiter
 from parley.schemas.limits import Quota, Standing
 from parley.services.shared import Shared
 
+# Far more than any number of tabs need, whatever else is allowed.
+REFRESHES = Quota("refresh", 60, 60)
 # A process hashes and lets wait 22 passwords, of all who come: nobody is to take the whole queue.
 ATTEMPTS_AT_ONCE = 6
 PASSWORD_CHANGES_AT_ONCE = 2
@@ -89,7 +91,7 @@ class LimitService:
 
     async def refresh(self, user_id: str) -> Standing:
         """One who goes on with a session: within the grace each time is a row more."""
-        return await self._hit(self._chat._replace(name="refresh"), user_id)
+        return await self._hit(REFRESHES, user_id)
 
     async def _hit(self, quota: Quota, key: str) -> Standing:
         # Here as well, so that who makes Redis late gains nothing by it: this process goes on from

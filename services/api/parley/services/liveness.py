@@ -47,7 +47,7 @@ class LiveSessions:
             self._live.pop(key, None)
 
 
-async def want_live(tx: Transaction, user_id: str, session_id: UUID) -> None:
+async def require_live(tx: Transaction, user_id: str, session_id: UUID) -> None:
     """
     Before what outlasts a session by far: asked in the transaction that does it and has locked the
     account, and not as it is remembered.

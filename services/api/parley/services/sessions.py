@@ -43,7 +43,7 @@ class SessionService:
         self, refresh_token: str, admit: Callable[[str], Awaitable[None]]
     ) -> Session:
         """
-        The next two tokens of a session. `admit` is asked as soon as it is known whose it is.
+        The next two tokens of a session. `admit` is asked whether its user may.
 
         One that was used before is good for the grace, as two tabs may come with it at once; after
         that somebody has kept a copy, and the session ends for everybody (RFC 9700, 4.14.2).
@@ -56,7 +56,11 @@ class SessionService:
         user_id = await self._store.resolve(RefreshCredential(used_hash))
         if user_id is None:
             raise _refused(None)
-        await admit(user_id)
+        async with self._store.begin(user_id, read_only=True) as tx:
+            use = await tx.sessions.use_of(used_hash, grace_seconds=self._grace_seconds)
+        # A copy that comes back ends the session, however much its other holder has used up.
+        if use is not None and not use.is_reuse:
+            await admit(user_id)
         async with self._store.begin(user_id) as tx:
             account = await tx.accounts.lock()
             if account is None or account.disabled_at:

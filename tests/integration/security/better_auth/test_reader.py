@@ -149,7 +149,7 @@ class TestTheReader:
         } == columns
         assert [] == others
 
-    async def test_it_is_no_member_makes_nothing_and_connects_nowhere_else(
+    async def test_it_is_no_member_and_makes_nothing(
         self, shared_database: DatabaseUrls, installation: Installation
     ):
         async with connected(shared_database.admin) as admin:

@@ -166,7 +166,7 @@ class TestStart:
             DATABASE_URL_FILE=str(tmp_path / "none"),
             PORT="x",
             AUTH_REGISTRATION="shut",
-            TRUSTED_PROXIES="10.0.0.0/33",
+            TRUSTED_PROXIES="10.0.0.0/33,::/0",
         )
 
         assert 1 == done.returncode

@@ -60,15 +60,15 @@ class UnsupportedEncoding(AppError):
 class InvalidRequest(AppError):
     status, code, title = 422, "invalid-request", "The request is not valid"
 
-    def __init__(self) -> None:
-        super().__init__("Mend what `errors` names and send it again.")
+    def __init__(self, detail: str = "Mend what `errors` names and send it again.") -> None:
+        super().__init__(detail)
 
 
 class TooManyMembers(InvalidRequest):
     """Before each of them is looked at: that would be a fault for each."""
 
     def __init__(self) -> None:
-        AppError.__init__(self, "The body has more members than any request here. Send fewer.")
+        super().__init__("The body has more members than any request here. Send fewer.")
 
 
 class RateLimited(AppError):

@@ -183,8 +183,7 @@ class ModelSettings(BaseSettings):
 class LimitSettings(BaseSettings):
     rate_limit_chat: Rate = Field(
         "60/minute",
-        description="Messages that one user may send, and conversations begun without one; as often a session"
-        " may be refreshed.",
+        description="Messages that one user may send, and conversations begun without one.",
     )
     rate_limit_auth: Rate = Field(
         "30/minute",

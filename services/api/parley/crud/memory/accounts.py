@@ -11,7 +11,7 @@ def is_enabled(tables: Tables, user_id: str) -> bool:
     return account is not None and account.disabled_at is None
 
 
-def outlive(tables: Tables, user_id: str) -> None:
+def hold_account(tables: Tables, user_id: str) -> None:
     """
     Raises:
         AccountGone: the user should have a local account, and has none.

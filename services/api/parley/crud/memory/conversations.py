@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from parley.core.errors import ConversationNotFound
-from parley.crud.memory.accounts import outlive
+from parley.crud.memory.accounts import hold_account
 from parley.crud.memory.tables import Tables, owned
 from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
 
@@ -14,7 +14,7 @@ class MemoryConversations:
         self._user_id = user_id
 
     async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation:
-        outlive(self._tables, self._user_id)
+        hold_account(self._tables, self._user_id)
         now = datetime.now(UTC)
         return self._put(
             Conversation(

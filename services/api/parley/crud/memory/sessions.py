@@ -14,19 +14,27 @@ class MemorySessions:
     async def open(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None:
         self._put(session_id, token_hash, lifetime_seconds)
 
+    async def use_of(self, token_hash: str, *, grace_seconds: int) -> Rotation | None:
+        now = datetime.now(UTC)
+        token = self._tables.refresh_tokens.get(f"{self._user_id}/{token_hash}")
+        if token is None or token.expires_at <= now:
+            return None
+        last_use = now - timedelta(seconds=grace_seconds)
+        is_reuse = token.used_at is not None and token.used_at < last_use
+        return Rotation(token.family, is_reuse=is_reuse)
+
     async def rotate(
         self, used_hash: str, next_hash: str, *, lifetime_seconds: int, grace_seconds: int
     ) -> Rotation | None:
-        key, now = f"{self._user_id}/{used_hash}", datetime.now(UTC)
-        used = self._tables.refresh_tokens.get(key)
-        if used is None or used.expires_at <= now:
-            return None
-        if used.used_at is None:
-            self._tables.refresh_tokens[key] = used._replace(used_at=now)
-        elif used.used_at < now - timedelta(seconds=grace_seconds):
-            return Rotation(used.family, is_reuse=True)
+        use = await self.use_of(used_hash, grace_seconds=grace_seconds)
+        if use is None or use.is_reuse:
+            return use
+        key = f"{self._user_id}/{used_hash}"
+        used = self._tables.refresh_tokens[key]
+        used_at = used.used_at or datetime.now(UTC)
+        self._tables.refresh_tokens[key] = used._replace(used_at=used_at)
         self._put(used.family, next_hash, lifetime_seconds)
-        return Rotation(used.family, is_reuse=False)
+        return use
 
     async def live(self, session_id: UUID) -> bool:
         tokens = owned(self._tables.refresh_tokens, self._user_id).values()

@@ -39,6 +39,10 @@ class Sessions(Protocol):
 
     async def open(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None: ...
 
+    async def use_of(self, token_hash: str, *, grace_seconds: int) -> Rotation | None:
+        """What `rotate` would say of it now; nothing is changed."""
+        ...
+
     async def rotate(
         self, used_hash: str, next_hash: str, *, lifetime_seconds: int, grace_seconds: int
     ) -> Rotation | None:

@@ -13,7 +13,7 @@ def is_enabled(user_id: str) -> ColumnElement[bool]:
     return exists().where(UserRow.id == user_id, UserRow.disabled_at.is_(None))
 
 
-async def outlive(session: AsyncSession, user_id: str) -> None:
+async def hold_account(session: AsyncSession, user_id: str) -> None:
     """
     Nobody deletes the user's local account, if they should have one, before this transaction ends.
 

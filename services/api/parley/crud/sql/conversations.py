@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, and_, delete, insert, select, tuple_, upda
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.core.errors import ConversationNotFound
-from parley.crud.sql.accounts import outlive
+from parley.crud.sql.accounts import hold_account
 from parley.models import ConversationRow, utc_now
 from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
 
@@ -17,7 +17,7 @@ class SqlConversations:
         self._user_id = user_id
 
     async def create(self, conversation_id: UUID, draft: ConversationDraft) -> Conversation:
-        await outlive(self._session, self._user_id)
+        await hold_account(self._session, self._user_id)
         row = await self._session.scalar(
             insert(ConversationRow)
             .values(

@@ -1,6 +1,6 @@
 from uuid import UUID
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, false, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.crud.sql.accounts import is_enabled
@@ -17,31 +17,35 @@ class SqlSessions:
     async def open(self, session_id: UUID, token_hash: str, lifetime_seconds: int) -> None:
         await self._add(session_id, token_hash, lifetime_seconds)
 
+    async def use_of(self, token_hash: str, *, grace_seconds: int) -> Rotation | None:
+        # NULL of one that was never used.
+        is_reuse = func.coalesce(RefreshTokenRow.used_at < utc_now(-grace_seconds), false())
+        query = select(RefreshTokenRow.family, is_reuse).where(
+            self._is_mine,
+            RefreshTokenRow.hash == token_hash,
+            RefreshTokenRow.expires_at > utc_now(),
+        )
+        found = (await self._session.execute(query)).one_or_none()
+        return None if found is None else Rotation(*found)
+
     async def rotate(
         self, used_hash: str, next_hash: str, *, lifetime_seconds: int, grace_seconds: int
     ) -> Rotation | None:
-        query = select(
-            RefreshTokenRow.family,
-            RefreshTokenRow.used_at,
-            (RefreshTokenRow.used_at < utc_now(-grace_seconds)).label("is_reuse"),
-        ).where(
-            self._is_mine,
-            RefreshTokenRow.hash == used_hash,
-            RefreshTokenRow.expires_at > utc_now(),
-        )
-        used = (await self._session.execute(query)).one_or_none()
-        if used is None:
-            return None
-        if used.is_reuse:
-            return Rotation(used.family, is_reuse=True)
-        if used.used_at is None:
-            await self._session.execute(
-                update(RefreshTokenRow)
-                .where(self._is_mine, RefreshTokenRow.hash == used_hash)
-                .values(used_at=utc_now())
+        use = await self.use_of(used_hash, grace_seconds=grace_seconds)
+        if use is None or use.is_reuse:
+            return use
+        await self._session.execute(
+            update(RefreshTokenRow)
+            .where(
+                self._is_mine,
+                RefreshTokenRow.hash == used_hash,
+                # The grace is counted from the first time.
+                RefreshTokenRow.used_at.is_(None),
             )
-        await self._add(used.family, next_hash, lifetime_seconds)
-        return Rotation(used.family, is_reuse=False)
+            .values(used_at=utc_now())
+        )
+        await self._add(use.session_id, next_hash, lifetime_seconds)
+        return use
 
     async def live(self, session_id: UUID) -> bool:
         token = exists().where(
