@@ -62,7 +62,7 @@ class TestBody:
             b'{"message": "a", "conversation_id": ' + b"9" * 5000 + b"}",
             b'{"message": "a", "\\u0000": 1}',
             b'{"message": "a", "' + b"k" * 5000 + b'": 1}',
-            b"{" + b",".join(b'"k%d":1' % n for n in range(20_000)) + b"}",
+            b"{" + b",".join(b'"k%d":1' % n for n in range(50)) + b"}",
         ],
     )
     async def test_a_message_that_is_none_is_422(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from httpx import AsyncClient
 
+from parley.core.ids import new_id
 from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.services.responders.base import PromptMessage
@@ -103,8 +104,8 @@ class TestStream:
         assert ["You ", "said: "] == [e.data["text"] for e in events[1:3]]
         assert 2 == len(await messages_of(store, alice, done["conversation_id"]))
 
-    async def test_a_refusal_is_a_problem_and_not_half_a_stream(self, say, bob: str):
-        response = await say(stream=True, conversation_id=bob)
+    async def test_a_refusal_is_a_problem_and_not_half_a_stream(self, say):
+        response = await say(stream=True, conversation_id=str(new_id()))
 
         assert 404 == response.status_code
         assert "application/problem+json" == response.headers["Content-Type"]

@@ -143,7 +143,7 @@ class TestAConnection:
         """Many at once over two connections, each with rows of their own."""
         engine = create_engine(postgres.api, pool_size=2)
         store = SqlStore(engine, timeout_seconds=30)
-        users = [str(new_id()) for _ in range(20)]
+        users = [f"user-{number}" for number in range(20)]
 
         async def talk(user_id: str) -> None:
             made = {(await make_conversation(store, user_id, title=user_id)).id for _ in range(5)}
