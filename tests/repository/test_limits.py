@@ -89,6 +89,28 @@ class TestHit:
 
 
 class TestRedis:
+    async def test_scripts_that_are_being_loaded_count_nobody_twice(
+        self, redis_url: str, redis: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        """One who finds the first there and not the second asks again: with both."""
+        first, second = (RedisCommon(redis_url, prefix=prefix) for _ in range(2))
+        load, standings = Redis.script_load, []
+
+        async def load_and_be_overtaken(client: Redis, script: str) -> str:
+            digest = await load(client, script)
+            if not standings:
+                standings.append(None)
+                standings[0] = await second.limiter.hit(QUOTA, "ann")
+            return digest
+
+        monkeypatch.setattr(Redis, "script_load", load_and_be_overtaken)
+        await redis.script_flush()
+        standings += [await first.limiter.hit(QUOTA, "ann") for _ in range(6)]
+
+        assert 5 == sum(standing.is_admitted for standing in standings)
+        for common in (first, second):
+            await common.close()
+
     async def test_two_processes_share_a_count(self, redis_url: str, prefix: str):
         first, second = (RedisCommon(redis_url, prefix=prefix) for _ in range(2))
 

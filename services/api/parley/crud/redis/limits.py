@@ -27,8 +27,9 @@ class RedisLimiter:
             try:
                 is_admitted, window = await self._ask(quota, f"{current}/-1", current)
             except NoScriptError:
-                await self._client.script_load(self._acquire.script)
+                # In this order: who meanwhile finds the one that counts finds both, and counts once.
                 await self._client.script_load(self._read.script)
+                await self._client.script_load(self._acquire.script)
                 is_admitted, window = await self._ask(quota, f"{current}/-1", current)
         return window.standing(quota, is_admitted=is_admitted)
 
