@@ -56,10 +56,8 @@ class SessionService:
         user_id = await self._store.resolve(RefreshCredential(used_hash))
         if user_id is None:
             raise _refused(None)
-        async with self._store.begin(user_id, read_only=True) as tx:
-            use = await tx.sessions.use_of(used_hash, grace_seconds=self._grace_seconds)
         # A copy that comes back ends the session, however much its other holder has used up.
-        if use is not None and not use.is_reuse:
+        if await self._is_good(user_id, used_hash):
             await admit(user_id)
         async with self._store.begin(user_id) as tx:
             account = await tx.accounts.lock()
@@ -81,6 +79,11 @@ class SessionService:
             raise RefreshRefused
         access_token = self._tokens.issue(account.id, rotation.session_id)
         return self._session(account, access_token, next_token)
+
+    async def _is_good(self, user_id: str, token_hash: str) -> bool:
+        async with self._store.begin(user_id, read_only=True) as tx:
+            use = await tx.sessions.use_of(token_hash, grace_seconds=self._grace_seconds)
+        return use is not None and not use.is_reuse
 
     async def close(self, refresh_token: str) -> None:
         """End the session that the token is of; nothing happens where there is none."""
