@@ -349,6 +349,7 @@ class TestOpenStreams:
         alice: str,
         bob: str,
         responder: Gated,
+        logged: StringIO,
         *,
         stream: bool,
     ):
@@ -360,6 +361,8 @@ class TestOpenStreams:
 
         assert (429, "too-many-streams") == (refused.status_code, refused.json()["code"])
         assert 1 <= int(refused.headers["Retry-After"])
+        (line,) = [line for line in logged.getvalue().splitlines() if '"rate-limited"' in line]
+        assert ("streams", alice) == (json.loads(line)["limit"], json.loads(line)["user_id"])
         responder.gate.set()
         for task in (*open_ones, others):
             assert 200 == (await task).status_code
