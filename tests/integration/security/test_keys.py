@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from httpx import AsyncClient, Response
 
+from parley.core.security.tokens import Principal
 from parley.crud.ports import Store
+from parley.services.authentication import Authentication
 from parley.services.keys import KEYS_MAX
 from parley.services.operators import OperatorService
 from tests.integration.security.conftest import PASSWORD, bearing
@@ -45,6 +47,22 @@ class TestCreate:
         assert 200 == chat.status_code
         listed = await client.get("/api/v1/auth/keys", headers=bearing(ann["access_token"]))
         assert listed.json()["items"][0]["last_used_at"]
+
+    async def test_it_is_looked_up_once_a_request(
+        self, make_key, status, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Before the body is read, and not again when the route wants to know."""
+        key, asked = (await make_key()).json()["key"], []
+        of_bearer = Authentication.of_bearer
+
+        async def counted(self: Authentication, token: str) -> Principal:
+            asked.append(token)
+            return await of_bearer(self, token)
+
+        monkeypatch.setattr(Authentication, "of_bearer", counted)
+
+        assert 200 == await status(key)
+        assert [key] == asked
 
     @pytest.fixture
     def used_at(self, make_key, ann, client: AsyncClient, status):
