@@ -3,20 +3,20 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from parley.services.responders.base import PromptMessage
+from parley.services.responders.base import PromptMessage, Receipt
 
 
 class Scripted:
     """Says its pieces, then raises its error, if it has one; remembers what it was asked."""
 
-    model = "scripted"
-
-    def __init__(self, *pieces: str, error: Exception | None = None) -> None:
+    def __init__(self, *pieces: str | Receipt, error: Exception | None = None) -> None:
         self.prompts: list[list[PromptMessage]] = []
         self.pieces = pieces
         self.error = error
 
-    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+    async def stream(
+        self, prompt: Sequence[PromptMessage], model: str
+    ) -> AsyncGenerator[str | Receipt]:
         self.prompts.append([*prompt])
         for piece in self.pieces:
             yield piece
@@ -27,15 +27,15 @@ class Scripted:
 class Gated:
     """Says a first piece, if any, then waits for `gate`; `asked` tells that somebody asked."""
 
-    model = "gated"
-
     def __init__(self, first: str = "") -> None:
         self.first = first
         self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.was_closed = False
 
-    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+    async def stream(
+        self, prompt: Sequence[PromptMessage], model: str
+    ) -> AsyncGenerator[str | Receipt]:
         try:
             if self.first:
                 yield self.first

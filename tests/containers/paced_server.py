@@ -5,15 +5,16 @@ from collections.abc import AsyncGenerator, Sequence
 
 from parley.cli.environment import prepare
 from parley.core.settings import load_settings
-from parley.services.responders.base import PromptMessage
+from parley.services.responders.base import PromptMessage, Receipt
 
 PAUSE_SECONDS = 0.2
 
 
 class Paced:
-    model = "paced"
-
-    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+    async def stream(
+        self, prompt: Sequence[PromptMessage], model: str
+    ) -> AsyncGenerator[str | Receipt]:
+        yield Receipt("paced")
         for word in prompt[-1].content.split():
             if "slowly" in prompt[-1].content:
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -11,9 +11,7 @@ from parley.services.responders.base import PromptMessage
 
 
 class Waiting:
-    model = "waiting"
-
-    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+    async def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str]:
         yield "first "
         while not Path("go").exists():  # noqa: ASYNC240 - the signal of another process
             await asyncio.sleep(0.02)

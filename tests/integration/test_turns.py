@@ -23,13 +23,14 @@ from parley.main import create_app
 from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Turn, TurnStarted, TurnStatus
 from parley.services import turns as turns_module
 from parley.services.chat import ChatLimits, ChatService
-from parley.services.responders.base import Responder
+from parley.services.responders.base import Receipt, Responder
 from parley.services.turns import TurnRunner
 from parley.services.workers import Worker
 from tests.factories import messages_of
 from tests.responders import Gated, Scripted
 
 LIMITS = ChatLimits(
+    models=("scripted",),
     system_prompt=None,
     history_max_messages=10,
     silence_seconds=30,
@@ -404,12 +405,7 @@ class TestBugs:
         assert "canary" not in turn.model_dump_json() + logged.getvalue()
 
     async def test_a_bug_while_recording_ends_the_turn_too(self, store: Store, alice: str):
-        class Broken(Scripted):
-            @property
-            def model(self) -> str:
-                raise RuntimeError("canary")
-
-        process = Process(store, Broken("ok"))
+        process = Process(store, Scripted("ok", Receipt(model=7)))
         with pytest.raises(AppError) as refused:
             await process.say(alice, "hello")
         await process.idle()

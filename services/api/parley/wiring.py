@@ -158,6 +158,7 @@ def _secrets(settings: Settings) -> list[str]:
 
 def _turn_limits(settings: Settings) -> ChatLimits:
     return ChatLimits(
+        models=("echo",),
         system_prompt=settings.system_prompt,
         history_max_messages=settings.history_max_messages,
         silence_seconds=settings.model_timeout_seconds,

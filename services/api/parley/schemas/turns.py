@@ -93,6 +93,7 @@ class Reply(Entity):
     content: str
     status: MessageStatus
     model: str | None
+    usage: dict[str, int] | None = None
 
 
 def recorded_turn(
@@ -119,6 +120,7 @@ def recorded_turn(
             content=reply.content,
             status=reply.status,
             model=reply.model,
+            usage=reply.usage,
             created_at=answered_at,
         ),
     )

@@ -22,7 +22,7 @@ from parley.core.logging import frames_of
 from parley.crud.ports import Store
 from parley.schemas.conversations import Conversation, ConversationDraft, Message, MessageStatus
 from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Reply, TurnStarted
-from parley.services.responders.base import PromptMessage, Responder
+from parley.services.responders.base import PromptMessage, Receipt, Responder
 from parley.services.streams import Slot
 from parley.services.turns import Event, LiveTurn, TurnRunner, problem_of
 from parley.services.workers import Worker
@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 class ChatLimits:
     """What the operator allows a turn."""
 
+    models: Sequence[str]
+    """Those that may be asked for; the first where none is."""
     system_prompt: str | None
     history_max_messages: int
     silence_seconds: float
@@ -50,6 +52,7 @@ class _Heard:
     """A reply as far as it came, and what cut it short."""
 
     text: str
+    receipt: Receipt
     error: AppError | None
 
 
@@ -156,18 +159,23 @@ class ChatService:
     async def _listen(self, live: LiveTurn, prompt: Sequence[PromptMessage]) -> _Heard:
         """The whole reply, or as much of it as came within the limits."""
         pieces: list[str] = []
+        receipts = [Receipt(self._limits.models[0])]
         error: AppError | None = None
         try:
-            await self._collect(live, prompt, pieces)
+            await self._collect(live, prompt, pieces, receipts)
         except AppError as known:
             error = known
         except Exception as bug:  # noqa: BLE001 - logged; the turn must be ended in the store
             log.error("responder-crashed", turn_id=str(live.turn.id), **frames_of(bug))
             error = InternalError()
-        return _Heard("".join(pieces), error)
+        return _Heard("".join(pieces), receipts[-1], error)
 
     async def _collect(
-        self, live: LiveTurn, prompt: Sequence[PromptMessage], pieces: list[str]
+        self,
+        live: LiveTurn,
+        prompt: Sequence[PromptMessage],
+        pieces: list[str],
+        receipts: list[Receipt],
     ) -> None:
         clock = asyncio.get_running_loop().time
         ends_at = clock() + self._limits.reply_seconds
@@ -175,13 +183,16 @@ class ChatService:
         try:
             async with (
                 live.patience() as patience,
-                aclosing(self._responder.stream(prompt)) as stream,
+                aclosing(self._responder.stream(prompt, receipts[0].model)) as stream,
             ):
                 while live.interruption is None:
                     patience.reschedule(min(clock() + self._limits.silence_seconds, ends_at))
                     piece = await anext(stream, None)
                     if piece is None:
                         return
+                    if isinstance(piece, Receipt):
+                        receipts.append(piece)
+                        continue
                     if shown := piece[:room]:
                         pieces.append(shown)
                         live.publish(shown)
@@ -201,7 +212,8 @@ class ChatService:
             id=new_id(),
             content=heard.text,
             status=MessageStatus.FAILED if heard.error else MessageStatus.COMPLETE,
-            model=self._responder.model,
+            model=heard.receipt.model,
+            usage=heard.receipt.usage and dict(heard.receipt.usage),
         )
         problem = None if heard.error is None else problem_of(heard.error)
         clock = asyncio.get_running_loop().time

@@ -18,7 +18,7 @@ def assistant(words: str) -> PromptMessage:
 
 
 async def pieces(*prompt: PromptMessage) -> list[str]:
-    return [piece async for piece in EchoResponder().stream(prompt)]
+    return [piece async for piece in EchoResponder().stream(prompt, "echo")]
 
 
 async def echo(*prompt: PromptMessage) -> str:
@@ -113,8 +113,3 @@ class TestPieces:
         said = await pieces(user(" " * 32_000))
 
         assert ["You ", f"said: {' ' * 32_000}\n", "I ", "remember ", "nothing ", "yet."] == said
-
-
-class TestModel:
-    def test_it_names_itself(self):
-        assert "echo" == EchoResponder().model

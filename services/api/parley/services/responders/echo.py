@@ -12,9 +12,7 @@ _FIRST_WORDS = 5
 class EchoResponder:
     """Says back what it heard and what it remembers: a client can be tried with no model."""
 
-    model = "echo"
-
-    async def stream(self, prompt: Sequence[PromptMessage]) -> AsyncGenerator[str]:
+    async def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str]:
         *history, asked = [message for message in prompt if message.role != "system"]
         reply = f"You said: {asked.content}\n{_memory(history)}"
         for word in _WORDS.findall(reply):
