@@ -18,7 +18,7 @@ from parley.routers._deprecation import deprecated
 from parley.schemas.health import Readiness
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
-from parley.services.turns import TurnRunner
+from parley.services.turns.runner import TurnRunner
 from parley.services.workers import Worker
 from parley.wiring import open_store, services_of
 
@@ -122,7 +122,7 @@ def _lifespan(
         try:
             services: Services = app.state.services
             runner.open()
-            for background in (worker, services.streams):
+            for background in (worker, services.streams, services.relay, services.cancels):
                 background.start()
                 closing.push_async_callback(background.stop)
             log.info("started", **(await _look_around(services)).model_dump())
@@ -157,6 +157,7 @@ def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:
     app.include_router(chat.router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(conversations.router, prefix="/api/v1")
+    app.include_router(chat.regenerating, prefix="/api/v1")
     app.include_router(turns.router, prefix="/api/v1")
     app.include_router(me.router, prefix="/api/v1")
     if has_local_accounts:

@@ -12,7 +12,8 @@ from parley.core.security.secret import derive_key, embedded_secret
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
 from parley.crud.memory.limits import MemoryLimiter
-from parley.crud.ports import BetterAuthSessions, Store
+from parley.crud.memory.streams import MemoryStreamLog
+from parley.crud.ports import BetterAuthSessions, Store, StreamLog
 from parley.crud.sql.better_auth import SqlBetterAuthSessions
 from parley.crud.sql.database import SqlDatabase
 from parley.crud.sql.store import SqlStore
@@ -22,17 +23,26 @@ from parley.schemas.limits import Quota
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.better_auth import BetterAuth
-from parley.services.chat import ChatLimits, ChatService
+from parley.services.chat import ChatService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
+from parley.services.history import History
 from parley.services.keys import KeyService
 from parley.services.limits import LimitService
 from parley.services.liveness import LiveSessions
 from parley.services.responders.base import Responder
 from parley.services.sessions import SessionService
-from parley.services.shared import Shared
+from parley.services.shared import Shared, SharedStreamLog
 from parley.services.streams import StreamService
-from parley.services.turns import TurnRunner, TurnService
+from parley.services.turns.acceptance import Acceptance
+from parley.services.turns.cancels import CancelWatch
+from parley.services.turns.listening import Listener
+from parley.services.turns.recording import Recorder
+from parley.services.turns.records import TurnRecords
+from parley.services.turns.relay import Relay
+from parley.services.turns.runner import TurnRunner
+from parley.services.turns.service import TurnService
+from parley.services.turns.starter import TurnStarter
 from parley.services.workers import Worker
 
 # A look-up is a query by key.
@@ -92,6 +102,20 @@ def services_of(
         grace_seconds=settings.auth_refresh_grace_seconds,
     )
     shared = _open_shared(settings, closing)
+    records = TurnRecords(store)
+    relay = Relay(_stream_log(settings, shared), records)
+    turns = TurnService(
+        store, runner, records, relay, retention_seconds=settings.stream_retention_seconds
+    )
+    starter = _starter(
+        settings,
+        store=store,
+        responder=responder,
+        records=records,
+        relay=relay,
+        runner=runner,
+        worker=worker,
+    )
     return Services(
         accounts=AccountService(
             store,
@@ -101,18 +125,20 @@ def services_of(
             registration_is_open=settings.auth_registration == "open",
         ),
         authentication=_authentication(settings, store, live, tokens, closing),
-        chat=ChatService(store, responder, runner, worker, _turn_limits(settings)),
+        cancels=CancelWatch(store, runner, worker),
+        chat=ChatService(starter, turns, records, models=("echo",)),
         conversations=ConversationService(store, cursors),
         cookies=_cookies(settings),
         health=HealthService(
             store, runner, version=__version__, refuses_faults=settings.is_production
         ),
         keys=KeyService(store, cursors),
+        relay=relay,
         limits=_rate_limits(settings, shared, derive_key(secrets[0], "limits")),
         sessions=sessions,
         shared=shared,
         streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
-        turns=TurnService(store),
+        turns=turns,
     )
 
 
@@ -156,15 +182,42 @@ def _secrets(settings: Settings) -> list[str]:
     return secrets if settings.auth_secret else [embedded_secret(), *secrets]
 
 
-def _turn_limits(settings: Settings) -> ChatLimits:
-    return ChatLimits(
-        models=("echo",),
+def _starter(
+    settings: Settings,
+    *,
+    store: Store,
+    responder: Responder,
+    records: TurnRecords,
+    relay: Relay,
+    runner: TurnRunner,
+    worker: Worker,
+) -> TurnStarter:
+    history = History(
         system_prompt=settings.system_prompt,
-        history_max_messages=settings.history_max_messages,
-        silence_seconds=settings.model_timeout_seconds,
-        reply_seconds=settings.model_reply_seconds,
-        reply_max_characters=settings.reply_max_characters,
+        max_messages=settings.history_max_messages,
+        max_characters=settings.history_max_characters,
     )
+    return TurnStarter(
+        worker=worker,
+        runner=runner,
+        acceptance=Acceptance(
+            store, records, runner, worker, history, wait_seconds=settings.turn_wait_seconds
+        ),
+        relay=relay,
+        listener=Listener(
+            responder,
+            silence_seconds=settings.model_timeout_seconds,
+            reply_seconds=settings.model_reply_seconds,
+            reply_max_characters=settings.reply_max_characters,
+        ),
+        recorder=Recorder(store, at_once=settings.database_pool_size),
+    )
+
+
+def _stream_log(settings: Settings, shared: Shared | None) -> StreamLog:
+    if shared is not None:
+        return SharedStreamLog(shared)
+    return MemoryStreamLog(retention_seconds=settings.stream_retention_seconds)
 
 
 def _rate_limits(settings: Settings, shared: Shared | None, key: bytes) -> LimitService:
@@ -183,6 +236,11 @@ def _open_shared(settings: Settings, closing: AsyncExitStack) -> Shared | None:
     # Slow to import, and not needed by who tries Parley out.
     from parley.crud.redis.common import RedisCommon  # noqa: PLC0415
 
-    shared = Shared(RedisCommon(settings.redis_url.get_secret_value()))
+    shared = Shared(
+        RedisCommon(
+            settings.redis_url.get_secret_value(),
+            retention_seconds=settings.stream_retention_seconds,
+        )
+    )
     closing.push_async_callback(shared.close)
     return shared

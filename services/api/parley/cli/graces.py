@@ -3,7 +3,7 @@
 from typing import NamedTuple, Self
 
 from parley.core.settings import Settings
-from parley.services.turns import LAST_WORDS_SECONDS
+from parley.services.turns.runner import LAST_WORDS_SECONDS
 
 # For what a proxy had sent before it saw that nobody listens any more.
 LINGER_SECONDS = 0.5

@@ -18,7 +18,7 @@ from parley import __version__
 from parley.cli.graces import LINGER_SECONDS, Graces
 from parley.cli.protocol import BoundedProtocol
 from parley.core.settings import Settings
-from parley.services.turns import TurnRunner
+from parley.services.turns.runner import TurnRunner
 
 HEARTBEAT_SECONDS = 1.0
 TICK_SECONDS = 0.1

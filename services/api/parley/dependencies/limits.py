@@ -66,6 +66,12 @@ class Limits:
         self._state.at_end.append(slot.leave)
         return slot
 
+    def for_turn(self, user_id: str) -> "TurnAdmission":
+        return TurnAdmission(self, user_id)
+
+    def join_turn(self, user_id: str) -> None:
+        self._enter(self._limits.joins, user_id, user_id)
+
     def _enter(self, crowd: Crowd, key: str, user_id: str | None) -> None:
         """It is inside until the request has ended."""
         try:
@@ -81,6 +87,21 @@ class Limits:
         if not standing.is_admitted:
             audit.record(audit.Event.RATE_LIMITED, user_id, limit=standing.quota.name)
             raise RateLimited(standing.reset_seconds)
+
+
+class TurnAdmission:
+    """What one turn of a user costs; a retry that finds its turn costs no message."""
+
+    def __init__(self, asking: Limits, user_id: str) -> None:
+        self._asking = asking
+        self._user_id = user_id
+
+    async def begin_turn(self) -> Slot:
+        await self._asking.count_message(self._user_id)
+        return await self._asking.take_slot(self._user_id)
+
+    def join_turn(self) -> None:
+        self._asking.join_turn(self._user_id)
 
 
 def _headers(standings: Sequence[Standing]) -> dict[str, str]:

@@ -16,18 +16,22 @@ from parley.services.limits import LimitService
 from parley.services.sessions import SessionService
 from parley.services.shared import Shared
 from parley.services.streams import StreamService
-from parley.services.turns import TurnService
+from parley.services.turns.cancels import CancelWatch
+from parley.services.turns.relay import Relay
+from parley.services.turns.service import TurnService
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
     accounts: AccountService
     authentication: Authentication
+    cancels: CancelWatch
     chat: ChatService
     conversations: ConversationService
     cookies: CookieRules | None
     health: HealthService
     keys: KeyService
+    relay: Relay
     sessions: SessionService
     limits: LimitService
     shared: Shared | None

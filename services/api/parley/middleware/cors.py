@@ -14,8 +14,8 @@ from starlette.types import Scope
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID"
 _EXPOSED = (
-    "Allow, Content-Disposition, Deprecation, Link, RateLimit, RateLimit-Policy, Retry-After, Sunset,"
-    " WWW-Authenticate, X-Request-ID"
+    "Allow, Content-Disposition, Deprecation, Idempotency-Replayed, Link, RateLimit, RateLimit-Policy,"
+    " Retry-After, Sunset, WWW-Authenticate, X-Request-ID"
 )
 _MAX_AGE_SECONDS = 600
 

@@ -54,9 +54,14 @@ class TurnRow(Base):
 
 
 class WorkerRow(Base):
-    """A process that runs turns, alive until `lease_until`. No user's data."""
+    """
+    A process that runs turns, alive until `lease_until`. No user's data.
+
+    `cancels` goes up with each turn of it that is asked to end: so it need not look through them.
+    """
 
     __tablename__ = "workers"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     lease_until: Mapped[datetime]
+    cancels: Mapped[int] = mapped_column(server_default=text("0"))

@@ -5,17 +5,19 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 
 from fastapi import Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from parley.core.errors import AppError
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, Delta, TurnStarted
+from parley.services.turns.events import Event, Numbered
 
+MEDIA_TYPE = "text/event-stream"
 HEARTBEAT_SECONDS = 15.0
 
 _NAMES: dict[type[BaseModel], str] = {
@@ -26,31 +28,19 @@ _NAMES: dict[type[BaseModel], str] = {
 }
 
 
-def frame(number: int, event: BaseModel) -> bytes:
+def frame(number: int, event: Event) -> bytes:
+    if isinstance(event, Problem):
+        # About the turn, and not about who happens to read it.
+        event = event.model_copy(update={"instance": f"/api/v1/turns/{event.turn_id}"})
     name, data = _NAMES[type(event)], event.model_dump_json()
     return f"id: {number}\nevent: {name}\ndata: {data}\n\n".encode()
 
 
-async def frames_of(
-    started: TurnStarted,
-    events: AsyncGenerator[TurnStarted | Delta | ChatReply],
-    request_id: str,
-) -> AsyncGenerator[bytes]:
-    """Every event of a turn, numbered from 1; the last one is `done` or `error`."""
-    number = 1
-    yield frame(number, started)
-    try:
-        async with aclosing(events):
-            async for event in events:
-                number += 1
-                yield frame(number, event)
-    except AppError as error:
-        # About the turn, and not about who happens to read it.
-        instance = f"/api/v1/turns/{started.turn_id}"
-        problem = Problem.model_validate(
-            error.members | {"instance": instance, "request_id": request_id}
-        )
-        yield frame(number + 1, problem)
+async def frames_of(events: AsyncGenerator[Sequence[Numbered]]) -> AsyncGenerator[bytes]:
+    """The events in the form in which they are sent, as many at once as there are."""
+    async with aclosing(events):
+        async for several in events:
+            yield b"".join(frame(number, event) for number, event in several)
 
 
 class EventStream(Response):
@@ -60,10 +50,15 @@ class EventStream(Response):
     A client that leaves ends the reading, never the turn.
     """
 
-    media_type = "text/event-stream"
+    media_type = MEDIA_TYPE
 
-    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        always = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(headers=always | dict(headers))
         del self.headers["Content-Length"]
         self._frames = frames
         self._has_ended = False

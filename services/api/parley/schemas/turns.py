@@ -1,6 +1,6 @@
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
@@ -18,7 +18,29 @@ class TurnStatus(StrEnum):
     FAILED = "failed"
 
 
-class ChatRequest(RequestBody):
+class TurnOptions(RequestBody):
+    """How a turn is to be run and answered."""
+
+    stream: bool = Field(
+        default=False,
+        strict=True,
+        description="Answer with server-sent events; so does `Accept: text/event-stream`.",
+    )
+    if_busy: Literal["reject", "wait"] = Field(
+        "reject",
+        description="While another turn of the conversation runs: `reject` is 409 at once, `wait` waits"
+        " up to TURN_WAIT_SECONDS for it to end.",
+    )
+    model: Annotated[str, Field(strict=True, min_length=1, max_length=200), STORABLE] | None = (
+        Field(
+            None,
+            description="One of MODELS; without it the operator's own choice.",
+            examples=["echo"],
+        )
+    )
+
+
+class ChatRequest(TurnOptions):
     # What /docs fills in: an invented conversation would only be 404.
     model_config = ConfigDict(json_schema_extra={"examples": [{"message": "Hello"}]})
 
@@ -28,11 +50,15 @@ class ChatRequest(RequestBody):
         STORABLE,
     ]
     conversation_id: UUID | None = Field(None, description="Leave it out to start a conversation.")
-    stream: bool = Field(
+    replace_last: bool = Field(
         default=False,
         strict=True,
-        description="Answer with server-sent events; so does `Accept: text/event-stream`.",
+        description="Put this message, and its reply, in the place of the conversation's last ones.",
     )
+
+
+class RegenerateRequest(TurnOptions):
+    """The body may be left out."""
 
 
 class ChatReply(Entity):
@@ -79,6 +105,17 @@ class NewTurn(Entity):
     message: str
     worker_id: UUID
     fence: UUID
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    replaces: UUID | None = None
+    """The turn whose place it takes, if it is recorded: the last one shown."""
+
+
+class KeyedTurn(NamedTuple):
+    """The turn that an idempotency key was given for, and what was asked with it."""
+
+    turn: Turn
+    fingerprint: str | None
 
 
 class Reply(Entity):
@@ -96,17 +133,23 @@ class Reply(Entity):
     usage: dict[str, int] | None = None
 
 
+def follows(turn: NewTurn, length: int) -> int:
+    """The last position before the turn's own, in a conversation of this length."""
+    return length if turn.replaces is None else length - 2
+
+
 def recorded_turn(
     turn: NewTurn, length: int, reply: Reply, *, asked_at: datetime, answered_at: datetime
 ) -> ChatReply:
-    """A turn's two messages, at the positions that follow `length`."""
+    """A turn's two messages, behind `length` or in the place of the last ones."""
+    before = follows(turn, length)
     return ChatReply(
         turn_id=turn.id,
         conversation_id=turn.conversation_id,
         message=Message(
             id=reply.message_id,
             conversation_id=turn.conversation_id,
-            position=length + 1,
+            position=before + 1,
             role=Role.USER,
             content=turn.message,
             status=MessageStatus.COMPLETE,
@@ -115,7 +158,7 @@ def recorded_turn(
         reply=Message(
             id=reply.id,
             conversation_id=turn.conversation_id,
-            position=length + 2,
+            position=before + 2,
             role=Role.ASSISTANT,
             content=reply.content,
             status=reply.status,

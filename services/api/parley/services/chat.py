@@ -1,237 +1,160 @@
-"""One chat turn: remember, reply, record."""
+"""What a user says, answered once: the same key is the same turn."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+from weakref import WeakValueDictionary
 
-import structlog
-
-from parley.core.errors import (
-    AppError,
-    DatabaseUnavailable,
-    InternalError,
-    ModelError,
-    ModelTimeout,
-    Overloaded,
-    WorkerLost,
-)
-from parley.core.ids import new_id
-from parley.core.logging import frames_of
-from parley.crud.ports import Store
-from parley.schemas.conversations import Conversation, ConversationDraft, Message, MessageStatus
-from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Reply, TurnStarted
-from parley.services.responders.base import PromptMessage, Receipt, Responder
+from parley.core.errors import IdempotencyKeyReused, ModelNotOffered, TurnInProgress
+from parley.schemas.turns import ChatRequest, RegenerateRequest, TurnOptions, TurnStatus
 from parley.services.streams import Slot
-from parley.services.turns import Event, LiveTurn, TurnRunner, problem_of
-from parley.services.workers import Worker
-
-TITLE_CHARACTERS = 80
-RECORD_SECONDS = 2.5
-RECORD_AGAIN_SECONDS = 0.2
-
-log = structlog.get_logger(__name__)
+from parley.services.turns.orders import TurnOrder, fingerprint_of
+from parley.services.turns.records import TurnRecords
+from parley.services.turns.service import Reading, TurnService
+from parley.services.turns.starter import TurnStarter
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChatLimits:
-    """What the operator allows a turn."""
+class Asking(NamedTuple):
+    """The request that a turn is asked for with."""
 
-    models: Sequence[str]
-    """Those that may be asked for; the first where none is."""
-    system_prompt: str | None
-    history_max_messages: int
-    silence_seconds: float
-    reply_seconds: float
-    reply_max_characters: int
+    request_id: str
+    wants_events: bool
+    idempotency_key: str | None = None
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """A reply as far as it came, and what cut it short."""
+class Admission(Protocol):
+    """What a user is allowed; asked only once it is known what is wanted."""
 
-    text: str
-    receipt: Receipt
-    error: AppError | None
+    async def begin_turn(self) -> Slot:
+        """
+        Raises:
+            RateLimited: not so soon.
+            TooManyStreams: the user has too many turns and streams open.
+        """
+        ...
+
+    def join_turn(self) -> None:
+        """
+        Raises:
+            RateLimited: too many wait for turns that others of their requests began.
+        """
+        ...
 
 
 class ChatService:
     def __init__(
         self,
-        store: Store,
-        responder: Responder,
-        runner: TurnRunner,
-        worker: Worker,
-        limits: ChatLimits,
+        starter: TurnStarter,
+        turns: TurnService,
+        records: TurnRecords,
+        *,
+        models: Sequence[str],
     ) -> None:
-        self._store = store
-        self._responder = responder
-        self._runner = runner
-        self._worker = worker
-        self._limits = limits
+        """`models` may be asked for; the first where none is."""
+        self._starter = starter
+        self._turns = turns
+        self._records = records
+        self._models = models
+        # Of requests with one key that meet here, one at a time begins a turn or finds it begun.
+        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    def stream(
-        self, user_id: str, request: ChatRequest, slot: Slot | None = None
-    ) -> AsyncGenerator[Event]:
+    async def send(
+        self, user_id: str, request: ChatRequest, asking: Asking, admission: Admission
+    ) -> Reading:
         """
         Answer one message; record both sides of the turn, or neither.
 
-        The turn goes on when nobody reads any more, and holds the `slot` until it ends. No transaction is open while the model
-        thinks: a slow one holds a socket, never a database connection.
-
-        Yields:
-            TurnStarted, the pieces of the reply as they come, then the recorded turn.
+        Returns once the turn has been accepted, or found by its key. It goes on when nobody reads any
+        more. No transaction is open while the model thinks: a slow one holds a socket, never a
+        database connection.
 
         Raises:
-            ConversationNotFound: it is another user's, or nobody's, or was deleted meanwhile.
+            ConversationNotFound: it is another user's, or nobody's.
             AccountGone: the user's account was deleted, and this would be a new conversation.
             TurnInProgress: another turn of this conversation is running.
-            ConversationMoved: another turn was recorded first.
-            ModelError, ModelTimeout, ModelUnavailable: no reply, or one that broke off: what
-                came of it is recorded, marked failed.
+            NothingToRegenerate: there is no turn to replace.
+            IdempotencyKeyReused: the key was used for something else.
+            ModelNotOffered: it is none of MODELS.
+            RateLimited, TooManyStreams: as the admission says.
             DatabaseUnavailable, Overloaded: the store did not answer in time.
             Draining: this process is shutting down.
         """
-        turn = NewTurn(
-            id=new_id(),
-            conversation_id=request.conversation_id or new_id(),
+        order = TurnOrder(
+            user_id=user_id,
             message=request.message,
-            worker_id=self._worker.id,
-            fence=new_id(),
+            conversation_id=request.conversation_id,
+            replaces_last=request.replace_last,
+            request_id=asking.request_id,
+            model=self._model_of(request),
+            waits=request.if_busy == "wait",
+            idempotency_key=asking.idempotency_key,
+            fingerprint=fingerprint_of("chat", request.conversation_id, request),
         )
-        is_new = request.conversation_id is None
-        return self._runner.start(user_id, turn, partial(self._run, is_new=is_new), slot).read()
+        return await self._place(order, asking, admission)
 
-    async def _run(self, live: LiveTurn, *, is_new: bool) -> ChatReply:
-        turn = live.turn
-        conversation, history = await self._remember(live, is_new=is_new)
-        live.publish(TurnStarted(turn_id=turn.id, conversation_id=turn.conversation_id))
-        try:
-            heard = await self._listen(live, self._prompt(conversation, history, turn))
-            if not heard.text:
-                error = heard.error or ModelError("The model said nothing. Try again.")
-                await self._fail(live, error)
-                raise error
-            recorded = await self._record(live, conversation.length, heard)
-            if heard.error is not None:
-                raise heard.error
-        except AppError as error:
-            error.about(turn_id=turn.id, conversation_id=turn.conversation_id)
-            raise
-        return recorded
-
-    async def _remember(
-        self, live: LiveTurn, *, is_new: bool
-    ) -> tuple[Conversation, Sequence[Message]]:
-        turn = live.turn
-        await self._worker.ensure_lease()
-        async with self._store.begin(live.user_id) as tx:
-            if is_new:
-                draft = ConversationDraft(title=turn.message[:TITLE_CHARACTERS])
-                conversation = await tx.conversations.create(turn.conversation_id, draft)
-                await tx.turns.accept(turn)
-                history: Sequence[Message] = []
-            else:
-                await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
-                await tx.turns.accept(turn)
-                # Read only now: what was recorded until the slot was ours is part of it.
-                conversation = await tx.conversations.get(turn.conversation_id)
-                history = await tx.messages.history(
-                    conversation.id, self._limits.history_max_messages
-                )
-            live.is_open = True
-        return conversation, history
-
-    def _prompt(
-        self, conversation: Conversation, history: Sequence[Message], turn: NewTurn
-    ) -> list[PromptMessage]:
-        return [
-            *(
-                PromptMessage("system", wish)
-                for wish in (self._limits.system_prompt, conversation.instructions)
-                if wish
-            ),
-            *(PromptMessage(message.role.value, message.content) for message in history),
-            PromptMessage("user", turn.message),
-        ]
-
-    async def _listen(self, live: LiveTurn, prompt: Sequence[PromptMessage]) -> _Heard:
-        """The whole reply, or as much of it as came within the limits."""
-        pieces: list[str] = []
-        receipts = [Receipt(self._limits.models[0])]
-        error: AppError | None = None
-        try:
-            await self._collect(live, prompt, pieces, receipts)
-        except AppError as known:
-            error = known
-        except Exception as bug:  # noqa: BLE001 - logged; the turn must be ended in the store
-            log.error("responder-crashed", turn_id=str(live.turn.id), **frames_of(bug))
-            error = InternalError()
-        return _Heard("".join(pieces), receipts[-1], error)
-
-    async def _collect(
+    async def regenerate(
         self,
-        live: LiveTurn,
-        prompt: Sequence[PromptMessage],
-        pieces: list[str],
-        receipts: list[Receipt],
-    ) -> None:
-        clock = asyncio.get_running_loop().time
-        ends_at = clock() + self._limits.reply_seconds
-        room = self._limits.reply_max_characters
-        try:
-            async with (
-                live.patience() as patience,
-                aclosing(self._responder.stream(prompt, receipts[0].model)) as stream,
-            ):
-                while live.interruption is None:
-                    patience.reschedule(min(clock() + self._limits.silence_seconds, ends_at))
-                    piece = await anext(stream, None)
-                    if piece is None:
-                        return
-                    if isinstance(piece, Receipt):
-                        receipts.append(piece)
-                        continue
-                    if shown := piece[:room]:
-                        pieces.append(shown)
-                        live.publish(shown)
-                    room -= len(piece)
-                    if room < 0:
-                        msg = "The reply was longer than is allowed here; the rest is cut."
-                        raise ModelError(msg)
-        except TimeoutError as timeout:
-            if not patience.expired():
-                raise
-            raise live.interruption or ModelTimeout("The model fell silent.") from timeout
-        raise live.interruption
+        user_id: str,
+        conversation_id: UUID,
+        request: RegenerateRequest,
+        asking: Asking,
+        admission: Admission,
+    ) -> Reading:
+        """
+        Answer the last message once more; the new turn takes the place of the old one.
 
-    async def _record(self, live: LiveTurn, length: int, heard: _Heard) -> ChatReply:
-        reply = Reply(
-            message_id=new_id(),
-            id=new_id(),
-            content=heard.text,
-            status=MessageStatus.FAILED if heard.error else MessageStatus.COMPLETE,
-            model=heard.receipt.model,
-            usage=heard.receipt.usage and dict(heard.receipt.usage),
+        Raises:
+            AppError: as `send`.
+        """
+        order = TurnOrder(
+            user_id=user_id,
+            message=None,
+            conversation_id=conversation_id,
+            replaces_last=True,
+            request_id=asking.request_id,
+            model=self._model_of(request),
+            waits=request.if_busy == "wait",
+            idempotency_key=asking.idempotency_key,
+            fingerprint=fingerprint_of("regenerate", conversation_id, request),
         )
-        problem = None if heard.error is None else problem_of(heard.error)
-        clock = asyncio.get_running_loop().time
-        give_up_at = clock() + RECORD_SECONDS
-        while True:
-            try:
-                async with self._store.begin(live.user_id) as tx:
-                    recorded = await tx.turns.record(live.turn, length, reply, problem)
-            except (DatabaseUnavailable, Overloaded):
-                # A reply is too dear to lose to a hiccup; recording it twice is the same as once.
-                if clock() + RECORD_AGAIN_SECONDS > give_up_at:
-                    raise
-                await asyncio.sleep(RECORD_AGAIN_SECONDS)
-            else:
-                live.is_open = False
-                return recorded
+        return await self._place(order, asking, admission)
 
-    async def _fail(self, live: LiveTurn, error: AppError) -> None:
-        async with self._store.begin(live.user_id) as tx:
-            await tx.turns.fail(live.turn, problem_of(error))
-        live.is_open = False
+    def _model_of(self, request: TurnOptions) -> str:
+        if request.model is None:
+            return self._models[0]
+        if request.model not in self._models:
+            raise ModelNotOffered(self._models)
+        return request.model
+
+    async def _place(self, order: TurnOrder, asking: Asking, admission: Admission) -> Reading:
+        if order.idempotency_key is None:
+            return Reading(await self._starter.begin(order, await admission.begin_turn()))
+        key = (order.user_id, order.idempotency_key)
+        async with self._keys.setdefault(key, asyncio.Lock()):
+            if known := await self._known(order, asking, admission):
+                return known
+            try:
+                return Reading(await self._starter.begin(order, await admission.begin_turn()))
+            except TurnInProgress:
+                # The slot is taken or the key is: another process was faster.
+                if known := await self._known(order, asking, admission):
+                    return known
+                raise
+
+    async def _known(
+        self, order: TurnOrder, asking: Asking, admission: Admission
+    ) -> Reading | None:
+        assert order.idempotency_key is not None  # noqa: S101 - who asks has one
+        found = await self._records.keyed(order.user_id, order.idempotency_key)
+        if found is None:
+            return None
+        if found.fingerprint != order.fingerprint:
+            raise IdempotencyKeyReused
+        admission.join_turn()
+        if found.turn.status is TurnStatus.RUNNING:
+            return self._turns.follow(order.user_id, found.turn)
+        if asking.wants_events:
+            return self._turns.follow(order.user_id, found.turn)._replace(is_replayed=True)
+        events = await self._records.replayed(order.user_id, found.turn)
+        return Reading(events, is_replayed=True)

@@ -15,7 +15,7 @@ from parley.schemas.conversations import (
     Order,
 )
 from parley.schemas.paging import ConversationDetail, Page
-from parley.services.turns import problem_of
+from parley.services.turns.events import problem_of
 
 DETAIL_MESSAGES = 50
 # Of a page's messages together, unless it is a single one: an answer stays in memory until it is

@@ -9,7 +9,7 @@ from typing import Literal
 from parley.core.errors import Unavailable
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.schemas.health import DatabaseHealth, Health, Readiness, ServiceHealth
-from parley.services.turns import TurnRunner
+from parley.services.turns.runner import TurnRunner
 
 # Less than a probe waits: Kubernetes gives it one second.
 PROBE_SECONDS = 0.5

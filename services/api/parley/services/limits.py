@@ -17,6 +17,8 @@ REFRESHES = Quota("refresh", 60, 60)
 # A process hashes and lets wait 22 passwords, of all who come: nobody is to take the whole queue.
 ATTEMPTS_AT_ONCE = 6
 PASSWORD_CHANGES_AT_ONCE = 2
+# Retries of what is being answered: they cost no turn, only the connection they wait on.
+JOINS_AT_ONCE = 100
 
 
 class Crowd:
@@ -69,6 +71,7 @@ class LimitService:
         self._key = key
         self.attempts = Crowd("address-at-once", ATTEMPTS_AT_ONCE)
         self.password_changes = Crowd("password-at-once", PASSWORD_CHANGES_AT_ONCE)
+        self.joins = Crowd("join-at-once", JOINS_AT_ONCE)
 
     async def chat(self, user_id: str) -> Standing:
         return await self._hit(self._chat, user_id)

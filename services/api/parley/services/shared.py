@@ -1,7 +1,7 @@
 """What the processes share through Redis, as long as it answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import TypeVar
@@ -10,7 +10,7 @@ import structlog
 
 from parley.core.errors import Unavailable
 from parley.core.metrics import REDIS_AWAY, REDIS_OUTAGES
-from parley.crud.ports import Common
+from parley.crud.ports import Common, Place, Stretch
 
 COOL_DOWN_SECONDS = 1.0
 
@@ -36,15 +36,25 @@ class Shared:
 
     async def ask(self, question: Callable[[Common], Awaitable[Answer]]) -> Answer | None:
         """None where there is no answer: the process has to do by itself."""
-        if self.is_away:
+        try:
+            return await self.demand(question)
+        except Unavailable:
             return None
+
+    async def demand(self, question: Callable[[Common], Awaitable[Answer]]) -> Answer:
+        """
+        Raises:
+            Unavailable: there is no answer.
+        """
+        if self.is_away:
+            raise Unavailable
         try:
             return await question(self._common)
         except Unavailable:
             if not self.is_away:
                 # In a context of its own: it is no part of the request that met the outage.
                 self._probing = asyncio.create_task(self._until_it_answers(), context=Context())
-            return None
+            raise
 
     async def close(self) -> None:
         if self._probing is not None:
@@ -72,3 +82,16 @@ class Shared:
         except Unavailable:
             return False
         return True
+
+
+class SharedStreamLog:
+    """The stream log that all processes have in Redis."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def append(self, stretches: Sequence[Stretch]) -> Sequence[int]:
+        return await self._shared.demand(lambda common: common.events.append(stretches))
+
+    async def read(self, places: Sequence[Place]) -> Sequence[Stretch]:
+        return await self._shared.demand(lambda common: common.events.read(places))

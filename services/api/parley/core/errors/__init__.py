@@ -27,10 +27,15 @@ AppError
 │   ├── EmailTaken                    email-taken
 │   ├── TooManyKeys                   too-many-keys
 │   ├── TurnInProgress                turn-in-progress
+│   ├── TurnCancelled                 turn-cancelled
+│   ├── NothingToRegenerate           nothing-to-regenerate
 │   └── ConversationMoved             conversation-moved
+├── EventsGone                   410  events-gone
 ├── BodyTooLarge                 413  body-too-large
 ├── UnsupportedEncoding          415  unsupported-encoding
 ├── InvalidRequest               422  invalid-request
+│   ├── IdempotencyKeyReused          idempotency-key-reused
+│   ├── ModelNotOffered               model-not-offered
 │   └── TooManyMembers
 ├── RateLimited                  429, with Retry-After  rate-limited
 │   └── TooManyStreams                too-many-streams
@@ -80,14 +85,17 @@ from parley.core.errors.outages import (
     Unavailable,
     WorkerLost,
 )
+from parley.core.errors.recall import recalled
 from parley.core.errors.requests import (
     BodyTimeout,
     BodyTooLarge,
     HeadersTooLarge,
+    IdempotencyKeyReused,
     InvalidCursor,
     InvalidRequest,
     MalformedRequest,
     MethodNotAllowed,
+    ModelNotOffered,
     RateLimited,
     RouteNotFound,
     TooManyMembers,
@@ -98,8 +106,11 @@ from parley.core.errors.requests import (
 from parley.core.errors.turns import (
     ConversationMoved,
     ConversationNotFound,
+    EventsGone,
     ModelError,
     ModelTimeout,
+    NothingToRegenerate,
+    TurnCancelled,
     TurnInProgress,
     TurnNotFound,
 )
@@ -115,8 +126,10 @@ __all__ = [
     "DatabaseUnavailable",
     "Draining",
     "EmailTaken",
+    "EventsGone",
     "Forbidden",
     "HeadersTooLarge",
+    "IdempotencyKeyReused",
     "InternalError",
     "InvalidCredentials",
     "InvalidCursor",
@@ -126,10 +139,12 @@ __all__ = [
     "MalformedRequest",
     "MethodNotAllowed",
     "ModelError",
+    "ModelNotOffered",
     "ModelTimeout",
     "ModelUnavailable",
     "NotFound",
     "NotYourResource",
+    "NothingToRegenerate",
     "OriginRefused",
     "Overloaded",
     "RateLimited",
@@ -141,6 +156,7 @@ __all__ = [
     "TooManyKeys",
     "TooManyMembers",
     "TooManyStreams",
+    "TurnCancelled",
     "TurnInProgress",
     "TurnNotFound",
     "Unauthenticated",
@@ -149,4 +165,5 @@ __all__ = [
     "UntrustedHost",
     "WorkerLost",
     "WrongPassword",
+    "recalled",
 ]

@@ -32,9 +32,10 @@ class AppError(Exception):
             **self.extensions,
         }
 
-    def about(self, **extensions: UUID) -> Self:
-        """The same error, saying which turn or conversation it is about."""
-        self.extensions = {name: str(value) for name, value in extensions.items()}
+    def about(self, **extensions: UUID | str) -> Self:
+        """The same error, saying which turn, conversation and request it is about."""
+        said = {name: str(value) for name, value in extensions.items()}
+        self.extensions = {**self.extensions, **said}
         return self
 
 

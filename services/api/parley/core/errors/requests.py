@@ -1,5 +1,7 @@
 """The request itself: its form, its size, how often it comes."""
 
+from collections.abc import Sequence
+
 from parley.core.errors.base import AppError, NotFound
 
 
@@ -69,6 +71,20 @@ class TooManyMembers(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("The body has more members than any request here. Send fewer.")
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    code, title = "idempotency-key-reused", "The idempotency key was used for another request"
+
+    def __init__(self) -> None:
+        super().__init__("Send each message with a key of its own, and a retry as it was.")
+
+
+class ModelNotOffered(InvalidRequest):
+    code, title = "model-not-offered", "There is no such model here"
+
+    def __init__(self, models: Sequence[str] = ()) -> None:
+        super().__init__(f"Leave `model` out, or choose one of: {', '.join(models)}.")
 
 
 class RateLimited(AppError):

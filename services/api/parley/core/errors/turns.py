@@ -31,6 +31,27 @@ class ConversationMoved(Conflict):
         super().__init__("Another turn was recorded first; read the conversation and try again.")
 
 
+class NothingToRegenerate(Conflict):
+    code, title = "nothing-to-regenerate", "The conversation has no reply to replace"
+
+    def __init__(self) -> None:
+        super().__init__("Send a message first.")
+
+
+class TurnCancelled(Conflict):
+    code, title = "turn-cancelled", "The turn was cancelled before its first word"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was recorded but your message; send it again if it is wanted.")
+
+
+class EventsGone(AppError):
+    status, code, title = 410, "events-gone", "The turn's events are not kept any more"
+
+    def __init__(self) -> None:
+        super().__init__("The turn itself has the reply: GET /api/v1/turns/{turn_id}.")
+
+
 class ModelError(AppError):
     status, code, title = 502, "model-error", "The model's reply broke off or made no sense"
 

@@ -166,6 +166,12 @@ class ModelSettings(BaseSettings):
     history_max_messages: int = Field(
         100, ge=2, le=1000, description="Newest messages that the model is shown."
     )
+    history_max_characters: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="How long those may be together; a turn that does not fit is left out whole.",
+    )
     model_timeout_seconds: float = Field(
         60, gt=0, le=3600, description="Longest silence of the model, before and between pieces."
     )
@@ -175,8 +181,20 @@ class ModelSettings(BaseSettings):
     reply_max_characters: int = Field(
         200_000, ge=1, le=10_000_000, description="Longest reply; the rest is cut, and marked so."
     )
+    turn_wait_seconds: float = Field(
+        30,
+        ge=0,
+        le=600,
+        description="Longest that a message with `if_busy` `wait` waits for a turn that is running.",
+    )
+    stream_retention_seconds: int = Field(
+        600,
+        ge=0,
+        le=86_400,
+        description="How long a turn's events can be read again after its end.",
+    )
     streams_max_per_user: int = Field(
-        20, ge=1, le=1000, description="Turns and streams that one user may have open at once."
+        20, ge=1, le=10_000, description="Turns and streams that one user may have open at once."
     )
 
 

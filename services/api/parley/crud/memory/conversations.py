@@ -32,6 +32,10 @@ class MemoryConversations:
         except KeyError:
             raise ConversationNotFound from None
 
+    async def lock(self, conversation_id: UUID) -> Conversation:
+        # One user's transactions run one after the other.
+        return await self.get(conversation_id)
+
     async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
         conversations = sorted(
             owned(self._tables.conversations, self._user_id).values(), key=_key, reverse=True

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import accumulate
 from uuid import UUID
 
 from parley.crud.memory.tables import StoredMessage, Tables, owned
@@ -11,13 +12,18 @@ class MemoryMessages:
         self._tables = tables
         self._user_id = user_id
 
-    async def history(self, conversation_id: UUID, limit: int) -> Sequence[Message]:
+    async def history(
+        self, conversation_id: UUID, up_to: int, *, max_messages: int, max_characters: int
+    ) -> Sequence[Message]:
         visible = [
             stored.message
             for stored in self._in_order(conversation_id)
-            if self._status(stored.turn_id) is not TurnStatus.FAILED
+            if stored.message.position <= up_to
+            and self._status(stored.turn_id) is not TurnStatus.FAILED
         ]
-        return visible[-limit:]
+        newest = visible[::-1][:max_messages]
+        totals = accumulate(len(message.content) for message in newest)
+        return newest[: sum(total <= max_characters for total in totals)][::-1]
 
     async def page(
         self, conversation_id: UUID, order: Order, limit: int, after: int | None
@@ -34,7 +40,7 @@ class MemoryMessages:
             (
                 stored
                 for stored in owned(self._tables.messages, self._user_id).values()
-                if stored.message.conversation_id == conversation_id
+                if stored.message.conversation_id == conversation_id and not stored.superseded
             ),
             key=lambda stored: stored.message.position,
         )

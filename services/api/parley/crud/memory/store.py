@@ -22,6 +22,7 @@ from parley.crud.memory.tables import (
     StoredMessage,
     StoredRefreshToken,
     StoredTurn,
+    StoredWorker,
     Tables,
     owned,
 )
@@ -45,7 +46,7 @@ file_store: dict[str, FileMetadata] = {}
 message_store: dict[str, StoredMessage] = {}
 refresh_token_store: dict[str, StoredRefreshToken] = {}
 turn_store: dict[str, StoredTurn] = {}
-worker_store: dict[UUID, datetime] = {}
+worker_store: dict[UUID, StoredWorker] = {}
 
 _TABLES = Tables(
     accounts=account_store,
@@ -110,15 +111,20 @@ class MemoryStore:
         return ()
 
     async def renew(self, worker_id: UUID) -> None:
-        worker_store[worker_id] = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+        lease_until = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+        worker_store[worker_id] = StoredWorker(lease_until, await self.cancels(worker_id))
+
+    async def cancels(self, worker_id: UUID) -> int:
+        worker = worker_store.get(worker_id)
+        return worker.cancels if worker else 0
 
     async def forget(self, worker_id: UUID) -> None:
         worker_store.pop(worker_id, None)
 
     async def forget_dead(self) -> None:
         horizon = datetime.now(UTC) - timedelta(seconds=DEAD_SECONDS)
-        for worker_id, lease_until in list(worker_store.items()):
-            if lease_until < horizon:
+        for worker_id, worker in list(worker_store.items()):
+            if worker.lease_until < horizon:
                 del worker_store[worker_id]
 
     async def close(self) -> None:

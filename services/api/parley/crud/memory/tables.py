@@ -16,11 +16,20 @@ class StoredTurn(NamedTuple):
     turn: Turn
     worker_id: UUID
     fence: UUID
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    cancel_requested: bool = False
 
 
 class StoredMessage(NamedTuple):
     message: Message
     turn_id: UUID
+    superseded: bool = False
+
+
+class StoredWorker(NamedTuple):
+    lease_until: datetime
+    cancels: int = 0
 
 
 class StoredRefreshToken(NamedTuple):
@@ -47,7 +56,7 @@ class Tables:
     turns: dict[str, StoredTurn]
     messages: dict[str, StoredMessage]
     files: dict[str, FileMetadata]
-    workers: dict[UUID, datetime]
+    workers: dict[UUID, StoredWorker]
 
     def of_users(self) -> list[dict[str, Any]]:
         return [table for name, table in vars(self).items() if name != "workers"]

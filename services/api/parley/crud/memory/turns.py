@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,15 +10,17 @@ from parley.core.errors import (
     WorkerLost,
 )
 from parley.crud.memory.tables import StoredMessage, StoredTurn, Tables, owned
-from parley.schemas.conversations import Message
+from parley.schemas.conversations import Message, MessageStatus
 from parley.schemas.problem import Problem
 from parley.schemas.turns import (
     ChatReply,
+    KeyedTurn,
     NewTurn,
     Reply,
     Turn,
     TurnMessage,
     TurnStatus,
+    follows,
     recorded_turn,
 )
 
@@ -31,13 +34,13 @@ class MemoryTurns:
         running = self._running(conversation_id)
         if running is None or not self._is_dead(running.worker_id):
             return False
-        self._end(running, TurnStatus.FAILED, problem)
+        self._end(running._replace(idempotency_key=None), TurnStatus.FAILED, problem)
         return True
 
     async def accept(self, turn: NewTurn) -> None:
         if f"{self._user_id}/{turn.conversation_id}" not in self._tables.conversations:
             raise ConversationNotFound
-        if self._running(turn.conversation_id):
+        if self._running(turn.conversation_id) or self._keyed(turn.idempotency_key):
             raise TurnInProgress
         self._tables.turns[f"{self._user_id}/{turn.id}"] = StoredTurn(
             Turn(
@@ -49,6 +52,8 @@ class MemoryTurns:
             ),
             turn.worker_id,
             turn.fence,
+            turn.idempotency_key,
+            turn.fingerprint,
         )
 
     async def record(
@@ -57,27 +62,30 @@ class MemoryTurns:
         stored = self._tables.turns.get(f"{self._user_id}/{turn.id}")
         if stored is None:
             raise ConversationNotFound
-        if recorded := self._recorded_before(turn):
+        if recorded := await self.recorded(turn.id):
             return recorded
         if not _holds(turn, stored):
             raise WorkerLost
-        self._claim(turn.conversation_id, length)
+        self._claim(turn, length)
         ended = self._end(stored, TurnStatus(reply.status), problem)
         recorded = recorded_turn(
             turn, length, reply, asked_at=ended.created_at, answered_at=datetime.now(UTC)
         )
+        is_hidden = turn.replaces is not None and reply.status is MessageStatus.FAILED
+        if turn.replaces is not None and not is_hidden:
+            self._hide(turn.replaces)
         for message in (recorded.message, recorded.reply):
             self._tables.messages[f"{self._user_id}/{message.id}"] = StoredMessage(
-                message, turn.id
+                message, turn.id, is_hidden
             )
         return recorded
 
-    async def fail(self, turn: NewTurn, problem: Problem) -> None:
+    async def close(self, turn: NewTurn, status: TurnStatus, problem: Problem) -> None:
         stored = self._tables.turns.get(f"{self._user_id}/{turn.id}")
         if stored is None:
             raise ConversationNotFound
         if _holds(turn, stored):
-            self._end(stored, TurnStatus.FAILED, problem)
+            self._end(stored._replace(idempotency_key=None), status, problem)
 
     async def get(self, turn_id: UUID) -> Turn:
         try:
@@ -87,9 +95,65 @@ class MemoryTurns:
         messages = self._messages_of(turn_id)
         return turn.model_copy(update={"reply": messages[1]}) if messages else turn
 
+    async def recorded(self, turn_id: UUID) -> ChatReply | None:
+        match self._messages_of(turn_id):
+            case [message, reply]:
+                return ChatReply(
+                    turn_id=turn_id,
+                    conversation_id=message.conversation_id,
+                    message=message,
+                    reply=reply,
+                )
+            case _:
+                return None
+
     async def running(self, conversation_id: UUID) -> Turn | None:
         stored = self._running(conversation_id)
         return stored and stored.turn
+
+    async def last(self, conversation_id: UUID) -> Turn | None:
+        shown = [
+            (stored.message.position, stored.turn_id)
+            for stored in owned(self._tables.messages, self._user_id).values()
+            if stored.message.conversation_id == conversation_id and not stored.superseded
+        ]
+        return await self.get(max(shown)[1]) if shown else None
+
+    async def keyed(self, idempotency_key: str) -> KeyedTurn | None:
+        stored = self._keyed(idempotency_key)
+        return stored and KeyedTurn(await self.get(stored.turn.id), stored.fingerprint)
+
+    async def request_cancel(self, turn_id: UUID) -> Turn:
+        turn, key = await self.get(turn_id), f"{self._user_id}/{turn_id}"
+        if turn.status is TurnStatus.RUNNING:
+            stored = self._tables.turns[key] = self._tables.turns[key]._replace(
+                cancel_requested=True
+            )
+            if worker := self._tables.workers.get(stored.worker_id):
+                self._tables.workers[stored.worker_id] = worker._replace(
+                    cancels=worker.cancels + 1
+                )
+        return turn
+
+    async def to_cancel(self, worker_id: UUID) -> Sequence[UUID]:
+        return [
+            stored.turn.id
+            for stored in owned(self._tables.turns, self._user_id).values()
+            if stored.turn.status is TurnStatus.RUNNING
+            and stored.worker_id == worker_id
+            and stored.cancel_requested
+        ]
+
+    def _keyed(self, idempotency_key: str | None) -> StoredTurn | None:
+        if idempotency_key is None:
+            return None
+        stored = owned(self._tables.turns, self._user_id).values()
+        return next((s for s in stored if s.idempotency_key == idempotency_key), None)
+
+    def _hide(self, turn_id: UUID) -> None:
+        for key, stored in owned(self._tables.messages, self._user_id).items():
+            if stored.turn_id == turn_id:
+                self._tables.messages[key] = stored._replace(superseded=True)
 
     def _running(self, conversation_id: UUID) -> StoredTurn | None:
         for stored in owned(self._tables.turns, self._user_id).values():
@@ -99,16 +163,16 @@ class MemoryTurns:
         return None
 
     def _is_dead(self, worker_id: UUID) -> bool:
-        lease_until = self._tables.workers.get(worker_id)
-        return lease_until is None or lease_until <= datetime.now(UTC)
+        worker = self._tables.workers.get(worker_id)
+        return worker is None or worker.lease_until <= datetime.now(UTC)
 
-    def _claim(self, conversation_id: UUID, length: int) -> None:
-        key = f"{self._user_id}/{conversation_id}"
+    def _claim(self, turn: NewTurn, length: int) -> None:
+        key = f"{self._user_id}/{turn.conversation_id}"
         conversation = self._tables.conversations[key]
         if conversation.length != length:
             raise ConversationMoved
         self._tables.conversations[key] = conversation.model_copy(
-            update={"length": length + 2, "updated_at": datetime.now(UTC)}
+            update={"length": follows(turn, length) + 2, "updated_at": datetime.now(UTC)}
         )
 
     def _end(self, stored: StoredTurn, status: TurnStatus, problem: Problem | None) -> Turn:
@@ -117,18 +181,6 @@ class MemoryTurns:
         )
         self._tables.turns[f"{self._user_id}/{turn.id}"] = stored._replace(turn=turn)
         return turn
-
-    def _recorded_before(self, turn: NewTurn) -> ChatReply | None:
-        match self._messages_of(turn.id):
-            case [message, reply]:
-                return ChatReply(
-                    turn_id=turn.id,
-                    conversation_id=turn.conversation_id,
-                    message=message,
-                    reply=reply,
-                )
-            case _:
-                return None
 
     def _messages_of(self, turn_id: UUID) -> list[Message]:
         stored = owned(self._tables.messages, self._user_id).values()

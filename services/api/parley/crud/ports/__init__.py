@@ -15,11 +15,13 @@ from parley.crud.ports.store import (
     Store,
     Transaction,
 )
+from parley.crud.ports.streams import SILENCE_SECONDS_MAX, Place, StreamLog, Stretch
 
 __all__ = [
     "DEAD_SECONDS",
     "LEASE_SECONDS",
     "SCHEMA_REVISION",
+    "SILENCE_SECONDS_MAX",
     "SLOT_SECONDS",
     "Accounts",
     "BetterAuthSessions",
@@ -28,9 +30,12 @@ __all__ = [
     "Keys",
     "Limiter",
     "Messages",
+    "Place",
     "Sessions",
     "Slots",
     "Store",
+    "StreamLog",
+    "Stretch",
     "Transaction",
     "Turns",
 ]

@@ -12,7 +12,7 @@ from parley.schemas.conversations import (
     Order,
 )
 from parley.schemas.problem import Problem
-from parley.schemas.turns import ChatReply, NewTurn, Reply, Turn
+from parley.schemas.turns import ChatReply, KeyedTurn, NewTurn, Reply, Turn, TurnStatus
 
 
 class Conversations(Protocol):
@@ -27,6 +27,14 @@ class Conversations(Protocol):
         """
         Raises:
             ConversationNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+    async def lock(self, conversation_id: UUID) -> Conversation:
+        """
+        The same; until the transaction ends nobody accepts or records in it, or deletes it.
+
+        Before anything of its turns is locked: two orders of locks would be a deadlock.
         """
         ...
 
@@ -67,7 +75,8 @@ class Turns(Protocol):
 
         Raises:
             ConversationNotFound: it is another user's, or nobody's.
-            TurnInProgress: it is taken. The transaction must be rolled back, for either.
+            TurnInProgress: it is taken, or the idempotency key is. The transaction must be rolled
+                back, for either.
         """
         ...
 
@@ -75,8 +84,9 @@ class Turns(Protocol):
         self, turn: NewTurn, length: int, reply: Reply, problem: Problem | None
     ) -> ChatReply:
         """
-        Write both messages at positions `length + 1` and `length + 2`, and end the turn.
+        Write both messages behind the `length` there are, and end the turn.
 
+        One that replaces another takes its positions and hides it; if it failed, it is hidden itself.
         Doing it again after an unknown outcome is safe: what was recorded is returned.
 
         Raises:
@@ -86,9 +96,9 @@ class Turns(Protocol):
         """
         ...
 
-    async def fail(self, turn: NewTurn, problem: Problem) -> None:
+    async def close(self, turn: NewTurn, status: TurnStatus, problem: Problem) -> None:
         """
-        End the turn without messages. Nothing happens to one that has ended.
+        End the turn without messages; its key is free again. Nothing happens to one that has ended.
 
         Raises:
             ConversationNotFound: it was deleted meanwhile, and the turn with it.
@@ -102,12 +112,43 @@ class Turns(Protocol):
         """
         ...
 
+    async def recorded(self, turn_id: UUID) -> ChatReply | None:
+        """Both messages, if there are any; also those that another turn has replaced."""
+        ...
+
     async def running(self, conversation_id: UUID) -> Turn | None: ...
+
+    async def last(self, conversation_id: UUID) -> Turn | None:
+        """Whose messages are the newest that are shown."""
+        ...
+
+    async def keyed(self, idempotency_key: str) -> KeyedTurn | None:
+        """None also where the key is free again."""
+        ...
+
+    async def request_cancel(self, turn_id: UUID) -> Turn:
+        """
+        Have its worker told that a running turn is to end: its count of `Store.cancels` goes up.
+
+        Raises:
+            TurnNotFound: it is another user's, or nobody's.
+        """
+        ...
+
+    async def to_cancel(self, worker_id: UUID) -> Sequence[UUID]:
+        """The user's running turns of this worker that are to end."""
+        ...
 
 
 class Messages(Protocol):
-    async def history(self, conversation_id: UUID, limit: int) -> Sequence[Message]:
-        """The newest `limit` that a model may see, oldest first: no failed turn's."""
+    async def history(
+        self, conversation_id: UUID, up_to: int, *, max_messages: int, max_characters: int
+    ) -> Sequence[Message]:
+        """
+        The newest that a model may see, oldest first: no failed turn's, none behind position `up_to`.
+
+        As many as fit: the oldest may be a reply without its message.
+        """
         ...
 
     async def page(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 from uuid import UUID
 
+from parley.crud.ports.streams import StreamLog
 from parley.schemas.limits import Quota, Standing
 
 SLOT_SECONDS = 15
@@ -43,6 +44,9 @@ class Common(Protocol):
 
     @property
     def slots(self) -> Slots: ...
+
+    @property
+    def events(self) -> StreamLog: ...
 
     async def ping(self) -> None:
         """

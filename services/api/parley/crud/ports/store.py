@@ -10,7 +10,7 @@ from parley.crud.ports.conversations import Conversations, Messages, Turns
 from parley.schemas.accounts import Credential
 from parley.schemas.health import Pool
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The migration that this code was written for: the newest of `migrations/versions`."""
 LEASE_SECONDS = 10
 """How long a process may be silent before its turns count as lost; by the store's clock."""
@@ -96,6 +96,10 @@ class Store(Protocol):
 
     async def renew(self, worker_id: UUID) -> None:
         """Let the worker live for another LEASE_SECONDS."""
+        ...
+
+    async def cancels(self, worker_id: UUID) -> int:
+        """How often a turn of this worker was asked to end; 0 for a worker that is not there."""
         ...
 
     async def forget(self, worker_id: UUID) -> None:

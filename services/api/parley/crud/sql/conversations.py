@@ -36,6 +36,11 @@ class SqlConversations:
         query = select(ConversationRow).where(self._mine(conversation_id))
         return _entity(await self._session.scalar(query))
 
+    async def lock(self, conversation_id: UUID) -> Conversation:
+        # Not against who only refers to it, as an INSERT of its turn does.
+        query = select(ConversationRow).where(self._mine(conversation_id))
+        return _entity(await self._session.scalar(query.with_for_update(key_share=True)))
+
     async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
         query = select(ConversationRow).where(ConversationRow.user_id == self._user_id)
         if after is not None:

@@ -1,8 +1,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from parley.models import MessageRow
 from parley.schemas.conversations import Message, MessageStatus, Order, Role
@@ -13,14 +14,22 @@ class SqlMessages:
         self._session = session
         self._user_id = user_id
 
-    async def history(self, conversation_id: UUID, limit: int) -> Sequence[Message]:
-        query = (
+    async def history(
+        self, conversation_id: UUID, up_to: int, *, max_messages: int, max_characters: int
+    ) -> Sequence[Message]:
+        newest = (
             self._shown(conversation_id)
-            .where(MessageRow.status != MessageStatus.FAILED)
+            .where(MessageRow.status != MessageStatus.FAILED, MessageRow.position <= up_to)
             .order_by(MessageRow.position.desc())
-            .limit(limit)
+            .limit(max_messages)
+            .subquery()
         )
-        return [message_of(row) for row in await self._session.scalars(query)][::-1]
+        # Counted there: what does not fit is not worth its way.
+        total = func.sum(func.length(newest.c.content)).over(order_by=newest.c.position.desc())
+        counted = select(newest, total.label("total")).subquery()
+        query = select(aliased(MessageRow, counted)).where(counted.c.total <= max_characters)
+        rows = await self._session.scalars(query.order_by(counted.c.position))
+        return [message_of(row) for row in rows]
 
     async def page(
         self, conversation_id: UUID, order: Order, limit: int, after: int | None

@@ -6,7 +6,7 @@ from typing import cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from parley.core.errors import DatabaseUnavailable
@@ -105,6 +105,11 @@ class SqlStore:
                     index_elements=["id"], set_={"lease_until": insert.excluded.lease_until}
                 )
             )
+
+    async def cancels(self, worker_id: UUID) -> int:
+        async with self._session(read_only=True) as session:
+            query = select(WorkerRow.cancels).where(WorkerRow.id == worker_id)
+            return await session.scalar(query) or 0
 
     async def forget(self, worker_id: UUID) -> None:
         async with self._session() as session:

@@ -3,7 +3,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,15 +17,17 @@ from parley.core.errors import (
 from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.messages import message_of
 from parley.models import ConversationRow, MessageRow, TurnRow, WorkerRow, utc_now
-from parley.schemas.conversations import Message
+from parley.schemas.conversations import Message, MessageStatus
 from parley.schemas.problem import Problem
 from parley.schemas.turns import (
     ChatReply,
+    KeyedTurn,
     NewTurn,
     Reply,
     Turn,
     TurnMessage,
     TurnStatus,
+    follows,
     recorded_turn,
 )
 
@@ -51,7 +53,7 @@ class SqlTurns:
             status=TurnStatus.RUNNING,
             cancel_requested=False,
             created_at=utc_now(),
-            **turn.model_dump(),
+            **turn.model_dump(exclude={"replaces"}),
         )
         try:
             accepted = await self._session.scalar(
@@ -67,19 +69,23 @@ class SqlTurns:
         self, turn: NewTurn, length: int, reply: Reply, problem: Problem | None
     ) -> ChatReply:
         # The conversation first, as in deleting it: two orders of locks would be a deadlock.
-        if not await self._claim(turn.conversation_id, length):
-            return await self._recorded_before(turn)
-        ended = await self._end(_held_by(turn), TurnStatus(reply.status), problem)
+        ended = None
+        if await self._claim(turn, length):
+            ended = await self._end(_held_by(turn), TurnStatus(reply.status), problem)
         if ended is None:
-            raise WorkerLost
+            return await self._recorded_before(turn)
         recorded = recorded_turn(
             turn, length, reply, asked_at=ended.created_at, answered_at=ended.ended_at
         )
+        is_hidden = turn.replaces is not None and reply.status is MessageStatus.FAILED
+        # Before what takes its place, and as a statement of its own: positions are unique.
+        if turn.replaces is not None:
+            await self._hide(turn, turn.replaces, is_hidden=is_hidden)
         shared = {
             "user_id": self._user_id,
             "turn_id": turn.id,
             "status": reply.status,
-            "superseded": False,
+            "superseded": is_hidden,
         }
         await self._session.execute(
             insert(MessageRow).values(
@@ -91,8 +97,8 @@ class SqlTurns:
         )
         return recorded
 
-    async def fail(self, turn: NewTurn, problem: Problem) -> None:
-        ended = await self._end(_held_by(turn), TurnStatus.FAILED, problem, idempotency_key=None)
+    async def close(self, turn: NewTurn, status: TurnStatus, problem: Problem) -> None:
+        ended = await self._end(_held_by(turn), status, problem, idempotency_key=None)
         if ended is None and await self._session.get(TurnRow, (self._user_id, turn.id)) is None:
             raise ConversationNotFound
 
@@ -100,30 +106,111 @@ class SqlTurns:
         row = await self._session.get(TurnRow, (self._user_id, turn_id))
         if row is None:
             raise TurnNotFound
-        return _entity(row, await self._messages_of(row.conversation_id, turn_id))
+        return await self._whole(row)
+
+    async def recorded(self, turn_id: UUID) -> ChatReply | None:
+        row = await self._session.get(TurnRow, (self._user_id, turn_id))
+        return None if row is None else await self._recorded(row.conversation_id, turn_id)
 
     async def running(self, conversation_id: UUID) -> Turn | None:
         row = await self._session.scalar(
-            select(TurnRow).where(
-                TurnRow.user_id == self._user_id,
-                TurnRow.conversation_id == conversation_id,
-                TurnRow.status == TurnStatus.RUNNING,
-            )
+            self._mine()
+            .where(TurnRow.conversation_id == conversation_id)
+            .where(TurnRow.status == TurnStatus.RUNNING)
         )
         return None if row is None else _entity(row, [])
 
-    async def _claim(self, conversation_id: UUID, length: int) -> bool:
+    async def last(self, conversation_id: UUID) -> Turn | None:
+        newest = (
+            select(MessageRow.turn_id)
+            .where(
+                MessageRow.user_id == self._user_id,
+                MessageRow.conversation_id == conversation_id,
+                ~MessageRow.superseded,
+            )
+            .order_by(MessageRow.position.desc())
+            .limit(1)
+        )
+        row = await self._session.scalar(
+            self._mine().where(TurnRow.id == newest.scalar_subquery())
+        )
+        return None if row is None else await self._whole(row)
+
+    async def keyed(self, idempotency_key: str) -> KeyedTurn | None:
+        row = await self._session.scalar(
+            self._mine().where(TurnRow.idempotency_key == idempotency_key)
+        )
+        return None if row is None else KeyedTurn(await self._whole(row), row.fingerprint)
+
+    async def request_cancel(self, turn_id: UUID) -> Turn:
+        worker_id = await self._session.scalar(
+            update(TurnRow)
+            .where(
+                TurnRow.user_id == self._user_id,
+                TurnRow.id == turn_id,
+                TurnRow.status == TurnStatus.RUNNING,
+            )
+            .values(cancel_requested=True)
+            .returning(TurnRow.worker_id)
+            .execution_options(synchronize_session=False)
+        )
+        if worker_id is not None:
+            await self._session.execute(
+                update(WorkerRow)
+                .where(WorkerRow.id == worker_id)
+                .values(cancels=WorkerRow.cancels + 1)
+                .execution_options(synchronize_session=False)
+            )
+        return await self.get(turn_id)
+
+    async def to_cancel(self, worker_id: UUID) -> Sequence[UUID]:
+        rows = await self._session.scalars(
+            self._mine()
+            .with_only_columns(TurnRow.id)
+            .where(
+                TurnRow.status == TurnStatus.RUNNING,
+                TurnRow.worker_id == worker_id,
+                TurnRow.cancel_requested,
+            )
+        )
+        return [*rows]
+
+    def _mine(self) -> Select[TurnRow]:
+        return select(TurnRow).where(TurnRow.user_id == self._user_id)
+
+    async def _claim(self, turn: NewTurn, length: int) -> bool:
         claimed = await self._session.scalar(
             update(ConversationRow)
             .where(
                 ConversationRow.user_id == self._user_id,
-                ConversationRow.id == conversation_id,
+                ConversationRow.id == turn.conversation_id,
                 ConversationRow.length == length,
             )
-            .values(length=length + 2, updated_at=utc_now())
+            .values(length=follows(turn, length) + 2, updated_at=utc_now())
             .returning(ConversationRow.length)
         )
         return claimed is not None
+
+    async def _hide(self, turn: NewTurn, replaced: UUID, *, is_hidden: bool) -> None:
+        """The one that is replaced, or else the turn that was to replace it."""
+        if not is_hidden:
+            await self._session.execute(
+                update(MessageRow)
+                .where(
+                    MessageRow.user_id == self._user_id,
+                    MessageRow.conversation_id == turn.conversation_id,
+                    MessageRow.turn_id == replaced,
+                )
+                .values(superseded=True)
+                .execution_options(synchronize_session=False)
+            )
+        hidden, shown = (turn.id, replaced) if is_hidden else (replaced, turn.id)
+        await self._session.execute(
+            update(TurnRow)
+            .where(TurnRow.user_id == self._user_id, TurnRow.id == hidden)
+            .values(superseded_by=shown)
+            .execution_options(synchronize_session=False)
+        )
 
     async def _end(
         self,
@@ -151,18 +238,24 @@ class SqlTurns:
         row = await self._session.get(TurnRow, (self._user_id, turn.id))
         if row is None:
             raise ConversationNotFound
-        match await self._messages_of(turn.conversation_id, turn.id):
+        if recorded := await self._recorded(turn.conversation_id, turn.id):
+            return recorded
+        raise ConversationMoved if row.status == TurnStatus.RUNNING else WorkerLost
+
+    async def _recorded(self, conversation_id: UUID, turn_id: UUID) -> ChatReply | None:
+        match await self._messages_of(conversation_id, turn_id):
             case [message, reply]:
                 return ChatReply(
-                    turn_id=turn.id,
-                    conversation_id=turn.conversation_id,
+                    turn_id=turn_id,
+                    conversation_id=conversation_id,
                     message=message,
                     reply=reply,
                 )
-            case _ if row.status == TurnStatus.RUNNING:
-                raise ConversationMoved
             case _:
-                raise WorkerLost
+                return None
+
+    async def _whole(self, row: TurnRow) -> Turn:
+        return _entity(row, await self._messages_of(row.conversation_id, row.id))
 
     async def _messages_of(self, conversation_id: UUID, turn_id: UUID) -> list[Message]:
         """The message and its reply, or nothing."""

@@ -1,7 +1,8 @@
 """A turn runs in a task of its own: sockets come and go, the turn does not."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -12,82 +13,32 @@ from parley.core.errors import (
     ConversationNotFound,
     Draining,
     InternalError,
-    WorkerLost,
+    TurnCancelled,
 )
 from parley.core.logging import frames_of
 from parley.crud.ports import Store
-from parley.schemas.problem import Problem
-from parley.schemas.turns import ChatReply, Delta, NewTurn, Turn, TurnStarted, TurnStatus
+from parley.schemas.turns import ChatReply, NewTurn, TurnStatus
 from parley.services.streams import Slot
+from parley.services.turns.events import TurnEvents, problem_of
 
 SETTLE_SECONDS = 1.0
 LAST_WORDS_SECONDS = 5.0
 
-Event = TurnStarted | Delta | ChatReply
-
 log = structlog.get_logger(__name__)
 
 
-def problem_of(error: AppError) -> Problem:
-    return Problem.model_validate(error.members)
+class LiveTurn(TurnEvents):
+    """A turn that runs in this process. Its task is its only writer."""
 
-
-class LiveTurn:
-    """
-    What a running turn has said so far, for any number of readers at any pace.
-
-    The turn's task is its only writer. A reader who leaves takes nothing along.
-    """
-
-    def __init__(self, user_id: str, turn: NewTurn) -> None:
+    def __init__(self, user_id: str, turn: NewTurn, request_id: str) -> None:
+        super().__init__()
         self.user_id = user_id
         self.turn = turn
+        self._request_id = request_id
         # The store may have it as running, and is still to be told how it ended.
         self.is_open = False
         self.interruption: AppError | None = None
         self._patience: asyncio.Timeout | None = None
-        # Pieces as bare text: there may be a hundred thousand of them.
-        self._events: list[TurnStarted | str | ChatReply] = []
-        self._error: AppError | None = None
-        self._has_ended = False
-        self._news = asyncio.Event()
-
-    def publish(self, event: TurnStarted | str | ChatReply) -> None:
-        """A piece of the reply is its text."""
-        self._events.append(event)
-        self._tell()
-
-    def finish(self, reply: ChatReply) -> None:
-        self._has_ended = True
-        self.publish(reply)
-
-    def fail(self, error: AppError) -> None:
-        self._has_ended = True
-        self._error = error
-        self._tell()
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def read(self) -> AsyncGenerator[Event]:
-        """
-        Everything from the first event on; the last one is the recorded turn.
-
-        Raises:
-            AppError: how the turn failed, or why it was refused if nothing was yielded.
-        """
-        position = 0
-        while True:
-            while position < len(self._events):
-                event = self._events[position]
-                yield Delta(text=event) if isinstance(event, str) else event
-                position += 1
-            if self._has_ended:
-                break
-            await self._news.wait()
-        if self._error is not None:
-            raise self._error
 
     @asynccontextmanager
     async def patience(self) -> AsyncGenerator[asyncio.Timeout]:
@@ -98,9 +49,17 @@ class LiveTurn:
         finally:
             self._patience = None
 
+    def told(self, error: AppError) -> AppError:
+        """The error, saying which turn it is of and which request began it."""
+        return error.about(
+            turn_id=self.turn.id,
+            conversation_id=self.turn.conversation_id,
+            request_id=self._request_id,
+        )
+
     def interrupt(self, reason: AppError) -> None:
         """Stop listening to the model; a turn that listens no more is about to end anyway."""
-        self.interruption = reason
+        self.interruption = self.interruption or reason
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
@@ -116,11 +75,10 @@ class TurnRunner:
 
     def start(
         self,
-        user_id: str,
-        turn: NewTurn,
+        live: LiveTurn,
         work: Callable[[LiveTurn], Awaitable[ChatReply]],
-        slot: Slot | None = None,
-    ) -> LiveTurn:
+        slot: Slot,
+    ) -> None:
         """
         The `slot` is held until the turn has ended.
 
@@ -129,18 +87,35 @@ class TurnRunner:
         """
         if self._is_closed:
             raise Draining
-        live = LiveTurn(user_id, turn)
-        task = asyncio.create_task(self._supervise(live, work), name=f"turn {turn.id}")
+        task = asyncio.create_task(self._supervise(live, work), name=f"turn {live.turn.id}")
         self._running[task] = live
         task.add_done_callback(self._running.pop)
-        if slot is not None:
-            slot.hold()
-            task.add_done_callback(lambda _: slot.leave())
-        return live
+        slot.hold()
+        task.add_done_callback(lambda _: slot.leave())
 
     @property
     def is_busy(self) -> bool:
         return bool(self._running)
+
+    def find(self, user_id: str, turn_id: UUID) -> LiveTurn | None:
+        """One of this user's that runs here."""
+        mine = (live for live in self._running.values() if live.user_id == user_id)
+        return next((live for live in mine if live.turn.id == turn_id), None)
+
+    def by_user(self) -> Mapping[str, Sequence[LiveTurn]]:
+        running = defaultdict(list)
+        for live in self._running.values():
+            running[live.user_id].append(live)
+        return running
+
+    async def wait_for_end(self, conversation_id: UUID, seconds: float) -> None:
+        """Until the conversation's turn has ended, if it runs here, or for so long."""
+        tasks = [
+            task
+            for task, live in self._running.items()
+            if live.turn.conversation_id == conversation_id and live.is_open
+        ]
+        await (asyncio.wait(tasks, timeout=seconds) if tasks else asyncio.sleep(seconds))
 
     def open(self) -> None:
         self._is_closed = self.is_draining = False
@@ -174,13 +149,11 @@ class TurnRunner:
             error = expected
         except asyncio.CancelledError:
             # The process goes without waiting any longer; its lease will be found run out.
-            live.fail(Draining())
+            live.fail(live.told(Draining()))
             raise
         except Exception as bug:  # noqa: BLE001 - logged here, and the turn must end
             log.error("turn-crashed", turn_id=str(live.turn.id), **frames_of(bug))
-            error = InternalError().about(
-                turn_id=live.turn.id, conversation_id=live.turn.conversation_id
-            )
+            error = live.told(InternalError())
         else:
             return
         live.fail(error)
@@ -191,7 +164,7 @@ class TurnRunner:
         while live.is_open:
             try:
                 async with self._store.begin(live.user_id) as tx:
-                    await tx.turns.fail(live.turn, problem_of(error))
+                    await tx.turns.close(live.turn, status_of(error), problem_of(error))
                 live.is_open = False
             except ConversationNotFound:
                 live.is_open = False
@@ -200,19 +173,6 @@ class TurnRunner:
                 await asyncio.sleep(SETTLE_SECONDS)
 
 
-class TurnService:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def get(self, user_id: str, turn_id: UUID) -> Turn:
-        """
-        Raises:
-            TurnNotFound: it is another user's, or nobody's.
-        """
-        async with self._store.begin(user_id, read_only=True) as tx:
-            turn = await tx.turns.get(turn_id)
-        if turn.status is not TurnStatus.RUNNING:
-            return turn
-        async with self._store.begin(user_id) as tx:
-            closed = await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
-            return await tx.turns.get(turn_id) if closed else turn
+def status_of(error: AppError) -> TurnStatus:
+    """How a turn ended that has no messages."""
+    return TurnStatus.CANCELLED if isinstance(error, TurnCancelled) else TurnStatus.FAILED

@@ -1,0 +1,64 @@
+"""How a process learns that a turn it runs is to end, whichever process was told so."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from parley.core.errors import TurnCancelled, Unavailable
+from parley.core.logging import frames_of
+from parley.crud.ports import Store
+from parley.services.turns.runner import TurnRunner
+from parley.services.workers import Worker
+
+LOOK_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class CancelWatch:
+    """One question for all that runs here: only when its answer changes is each user's asked for."""
+
+    def __init__(self, store: Store, runner: TurnRunner, worker: Worker) -> None:
+        self._store = store
+        self._runner = runner
+        self._worker = worker
+        self._seen = 0
+        self._watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._runner.is_busy:
+                continue
+            try:
+                await self.look()
+            except Unavailable:
+                continue
+            except Exception as bug:  # noqa: BLE001 - logged; the next turn may be cancelled too
+                log.error("cancel-watch-crashed", **frames_of(bug))
+
+    async def look(self) -> None:
+        """
+        Raises:
+            DatabaseUnavailable, Overloaded: the store did not answer in time.
+        """
+        count = await self._store.cancels(self._worker.id)
+        if count == self._seen:
+            return
+        for user_id, running in self._runner.by_user().items():
+            async with self._store.begin(user_id, read_only=True) as tx:
+                wanted = await tx.turns.to_cancel(self._worker.id)
+            for live in running:
+                if live.turn.id in wanted:
+                    live.interrupt(TurnCancelled())
+        self._seen = count

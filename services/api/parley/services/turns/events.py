@@ -1,0 +1,136 @@
+"""What a turn says, event by event, as far as this process has heard it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
+
+from parley.core.errors import AppError
+from parley.schemas.problem import Problem
+from parley.schemas.turns import ChatReply, Delta, TurnStarted
+
+AT_ONCE_MAX = 500
+
+Event = TurnStarted | Delta | ChatReply | Problem
+
+
+class Numbered(NamedTuple):
+    """Its number is its place among all events of its turn, from 1."""
+
+    number: int
+    event: Event
+
+
+def problem_of(error: AppError) -> Problem:
+    return Problem.model_validate(error.members)
+
+
+class TurnEvents:
+    """
+    `turn`, a `delta` for each piece, and the end, for any number of readers at any pace.
+
+    There is one who writes. A reader who leaves takes nothing along, and nobody waits for a slow one.
+    """
+
+    def __init__(self) -> None:
+        # Pieces as bare text: there may be a hundred thousand of them.
+        self.pieces: list[str] = []
+        self.end: ChatReply | AppError | None = None
+        self.is_whole = True
+        """False where pieces were lost on the way: what was missing is then one piece."""
+        self._started: TurnStarted | None = None
+        self._news = asyncio.Event()
+
+    def start(self, started: TurnStarted) -> None:
+        self._started = started
+        self._tell()
+
+    def say(self, *pieces: str) -> None:
+        self.pieces.extend(pieces)
+        self._tell()
+
+    def finish(self, reply: ChatReply) -> None:
+        self._complete(reply.reply.content)
+        self.end = reply
+        self._tell()
+
+    def fail(self, error: AppError, recorded: str = "") -> None:
+        """With what was `recorded` of its reply, which may be more than was heard here."""
+        self._complete(recorded)
+        self.end = error
+        self._tell()
+
+    def _complete(self, text: str) -> None:
+        heard = sum(map(len, self.pieces))
+        if len(text) > heard:
+            self.is_whole = False
+            self.pieces.append(text[heard:])
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def started(self) -> TurnStarted:
+        """
+        Wait until the turn has been accepted.
+
+        Raises:
+            AppError: it was refused.
+        """
+        while self._started is None:
+            if isinstance(self.end, AppError):
+                raise self.end
+            await self._news.wait()
+        return self._started
+
+    async def ended(self) -> ChatReply | AppError:
+        """Wait until it has."""
+        while self.end is None:
+            await self._news.wait()
+        return self.end
+
+    async def outcome(self) -> ChatReply:
+        """
+        Wait for the recorded turn.
+
+        Raises:
+            AppError: how the turn failed, or why it was refused.
+        """
+        end = await self.ended()
+        if isinstance(end, AppError):
+            raise end
+        return end
+
+    def has_more(self, after: int) -> bool:
+        """False where `after` is the number of the end."""
+        return self.end is None or after < len(self.pieces) + 2 or not self.is_whole
+
+    async def read(self, after: int = 0) -> AsyncGenerator[Sequence[Numbered]]:
+        """
+        Every event behind number `after`, several at once for one who was slow; then the end.
+
+        Where pieces were lost the end comes right behind `after`, with the whole reply in it. Nothing
+        is yielded to one who has had the end.
+
+        Raises:
+            AppError: the turn was refused, so that there are no events.
+        """
+        had = max(after, 0)
+        if had == 0:
+            yield [Numbered(1, await self.started())]
+            had = 1
+        while True:
+            # The end is looked at first: what is said until then is read before it is told.
+            end = self.end
+            if len(self.pieces) >= had:
+                news = [
+                    Numbered(had + nth, Delta(text=piece))
+                    for nth, piece in enumerate(self.pieces[had - 1 :][:AT_ONCE_MAX], start=1)
+                ]
+                had = news[-1].number
+                yield news
+            elif end is None:
+                await self._news.wait()
+            else:
+                break
+        if self.has_more(had):
+            yield [Numbered(had + 1, problem_of(end) if isinstance(end, AppError) else end)]
