@@ -18,13 +18,20 @@ from parley.schemas.turns import ChatReply, NewTurn, Reply
 PROBLEM = Problem(type="/problems/x", title="X", status=502, detail="Why.", code="x")
 
 
-def new_turn(conversation_id: UUID, message: str = "hello", *, worker_id: UUID | None = None):
+def new_turn(
+    conversation_id: UUID,
+    message: str = "hello",
+    *,
+    worker_id: UUID | None = None,
+    **fields: Any,
+):
     return NewTurn(
         id=new_id(),
         conversation_id=conversation_id,
         message=message,
         worker_id=worker_id or new_id(),
         fence=new_id(),
+        **fields,
     )
 
 
@@ -62,9 +69,10 @@ async def record(
     conversation_id: UUID,
     message: str = "hello",
     status: MessageStatus = MessageStatus.COMPLETE,
+    **fields: Any,
 ) -> ChatReply:
     """One whole turn."""
-    turn = await accept(store, user_id, new_turn(conversation_id, message))
+    turn = await accept(store, user_id, new_turn(conversation_id, message, **fields))
     problem = None if status is MessageStatus.COMPLETE else PROBLEM
     async with store.begin(user_id) as tx:
         length = (await tx.conversations.get(conversation_id)).length

@@ -104,7 +104,7 @@ class TestTwoProcesses:
 class TestSlotsThatAreHeld:
     async def test_they_are_kept_as_long_as_they_are_held(self, redis_url: str, alice: str):
         prefix = f"test-{new_id().hex}"
-        common = RedisCommon(redis_url, prefix=prefix)
+        common = RedisCommon(redis_url, retention_seconds=60, prefix=prefix)
         shared = Shared(common)
         streams = StreamService(shared, max_per_user=1, renew_seconds=0.01)
         streams.start()

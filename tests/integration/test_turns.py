@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,52 +17,16 @@ from parley.core.errors import AppError, DatabaseUnavailable, Draining, Internal
 from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore
 from parley.crud.ports import Store, Transaction
+from parley.crud.sql.conversations import SqlConversations
 from parley.crud.sql.store import SqlStore
-from parley.crud.sql.turns import SqlTurns
 from parley.main import create_app
-from parley.schemas.turns import ChatReply, ChatRequest, NewTurn, Turn, TurnStarted, TurnStatus
-from parley.services import turns as turns_module
-from parley.services.chat import ChatLimits, ChatService
-from parley.services.responders.base import Receipt, Responder
-from parley.services.turns import TurnRunner
+from parley.schemas.turns import ChatReply, TurnStatus
+from parley.services.responders.base import Receipt
+from parley.services.turns import runner as runner_module
 from parley.services.workers import Worker
 from tests.factories import messages_of
 from tests.responders import Gated, Scripted
-
-LIMITS = ChatLimits(
-    models=("scripted",),
-    system_prompt=None,
-    history_max_messages=10,
-    silence_seconds=30,
-    reply_seconds=30,
-    reply_max_characters=1000,
-)
-
-
-class Process:
-    """What `main` wires for one process: two of them are two replicas."""
-
-    def __init__(self, store: Store, responder: Responder) -> None:
-        self.runner = TurnRunner(store)
-        self.worker = Worker(store)
-        self.chat = ChatService(store, responder, self.runner, self.worker, LIMITS)
-
-    async def say(self, user_id: str, message: str, conversation_id: UUID | None = None):
-        request = ChatRequest(message=message, conversation_id=conversation_id)
-        return [event async for event in self.chat.stream(user_id, request)]
-
-    async def begin(self, user_id: str, conversation_id: UUID | None = None) -> TurnStarted:
-        """A turn whose reader leaves at once."""
-        request = ChatRequest(message="hello", conversation_id=conversation_id)
-        async with aclosing(self.chat.stream(user_id, request)) as events:
-            started = await anext(events)
-        assert isinstance(started, TurnStarted)
-        return started
-
-    async def idle(self) -> None:
-        """Until every turn has ended."""
-        while self.runner._running:  # noqa: SLF001 - nobody else is told when they are all gone
-            await asyncio.wait(self.runner._running)  # noqa: SLF001
+from tests.turn_process import Process, turn_of
 
 
 class Treacherous:
@@ -105,14 +69,9 @@ class Treacherous:
         return getattr(self._store, name)
 
 
-async def turn_of(store: Store, user_id: str, turn_id: UUID) -> Turn:
-    async with store.begin(user_id, read_only=True) as tx:
-        return await tx.turns.get(turn_id)
-
-
 @pytest.fixture(autouse=True)
 def settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns_module, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(runner_module, "SETTLE_SECONDS", 0)
 
 
 class TestReader:
@@ -185,8 +144,7 @@ class TestShutdown:
         process = Process(slow, model)
         listening = asyncio.create_task(process.say(alice, "listening"))
         await model.asked.wait()
-        recording = Process(slow, Scripted("ok"))
-        recording.chat._runner = process.runner  # noqa: SLF001 - one process, two models
+        recording = Process(slow, Scripted("ok"), runner=process.runner)
         slow.hold(2)
         recorded = asyncio.create_task(recording.say(alice, "recording"))
         await slow.held.wait()
@@ -197,7 +155,7 @@ class TestShutdown:
         slow.go_on.set()
         await stopping
 
-        assert isinstance((await recorded)[-1], ChatReply)
+        assert isinstance(await recorded, ChatReply)
 
     async def test_nothing_new_is_begun(self, store: Store, alice: str):
         process = Process(store, Scripted("ok"))
@@ -217,15 +175,15 @@ class TestRace:
         early, late = Process(store, slow), Process(store, model)
         started = await early.begin(alice)
         await slow.asked.wait()
-        accept = SqlTurns.accept
+        lock = SqlConversations.lock
 
-        async def accept_after_the_other(self: SqlTurns, turn: NewTurn) -> None:
+        async def lock_after_the_other(self: SqlConversations, conversation_id: UUID) -> Any:
             slow.gate.set()
             await early.idle()
-            await accept(self, turn)
+            return await lock(self, conversation_id)
 
-        monkeypatch.setattr(SqlTurns, "accept", accept_after_the_other)
-        *_, reply = await late.say(alice, "late", started.conversation_id)
+        monkeypatch.setattr(SqlConversations, "lock", lock_after_the_other)
+        reply = await late.say(alice, "late", started.conversation_id)
 
         assert 3 == reply.message.position
         assert ["hello", "first re: hello", "late"] == [m.content for m in model.prompts[0]]
@@ -241,7 +199,7 @@ class TestLostWorker:
         await model.asked.wait()
         await store.forget(dead.worker.id)
 
-        *_, reply = await alive.say(alice, "again", started.conversation_id)
+        reply = await alive.say(alice, "again", started.conversation_id)
 
         assert isinstance(reply, ChatReply)
         closed = await turn_of(store, alice, started.turn_id)
@@ -338,14 +296,14 @@ class TestLostAnswers:
     ):
         treacherous = Treacherous(store)
         process = Process(treacherous, Scripted("ok"))
-        *_, first = await process.say(alice, "hello")
+        first = await process.say(alice, "hello")
         # Accepting commits and seems not to; closing it fails once, too.
         treacherous.lose(1, 2, after_commit=True)
         with pytest.raises(DatabaseUnavailable):
             await process.say(alice, "again", first.conversation_id)
         await process.idle()
 
-        *_, last = await process.say(alice, "once more", first.conversation_id)
+        last = await process.say(alice, "once more", first.conversation_id)
         assert 3 == last.message.position
 
     @pytest.mark.parametrize("after_commit", [False, True])
@@ -354,7 +312,7 @@ class TestLostAnswers:
     ):
         treacherous = Treacherous(store)
         treacherous.lose(2, after_commit=after_commit)
-        *_, reply = await Process(treacherous, Scripted("ok")).say(alice, "hello")
+        reply = await Process(treacherous, Scripted("ok")).say(alice, "hello")
 
         assert [reply.message, reply.reply] == await messages_of(
             store, alice, reply.conversation_id
@@ -363,7 +321,7 @@ class TestLostAnswers:
     async def test_a_turn_that_cannot_be_recorded_is_failed_once_the_store_is_back(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("parley.services.chat.RECORD_SECONDS", 0)
+        monkeypatch.setattr("parley.services.turns.recording.AWAY_SECONDS", 0)
         treacherous = Treacherous(store)
         treacherous.lose(2, 3, 4, after_commit=False)
         process = Process(treacherous, Scripted("ok"))

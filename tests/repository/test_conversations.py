@@ -94,8 +94,12 @@ class TestDelete:
             await tx.conversations.delete(gone.id)
 
         async with store.begin(alice) as tx:
-            assert [] == await tx.messages.history(gone.id, 10)
-            assert 2 == len(await tx.messages.history(kept.id, 10))
+            assert [] == await tx.messages.history(
+                gone.id, 1000, max_messages=10, max_characters=10_000
+            )
+            assert 2 == len(
+                await tx.messages.history(kept.id, 1000, max_messages=10, max_characters=10_000)
+            )
             with pytest.raises(Exception, match="no turn"):
                 await tx.turns.get(reply.turn_id)
 

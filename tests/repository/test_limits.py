@@ -34,7 +34,7 @@ async def redis(redis_url: str) -> AsyncGenerator[Redis]:
 
 @pytest.fixture
 async def common(redis_url: str, prefix: str) -> AsyncGenerator[RedisCommon]:
-    common = RedisCommon(redis_url, prefix=prefix)
+    common = RedisCommon(redis_url, retention_seconds=60, prefix=prefix)
     yield common
     await common.close()
 
@@ -93,7 +93,9 @@ class TestRedis:
         self, redis_url: str, redis: Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
     ):
         """One who finds the first there and not the second asks again: with both."""
-        first, second = (RedisCommon(redis_url, prefix=prefix) for _ in range(2))
+        first, second = (
+            RedisCommon(redis_url, retention_seconds=60, prefix=prefix) for _ in range(2)
+        )
         load, standings = Redis.script_load, []
 
         async def load_and_be_overtaken(client: Redis, script: str) -> str:
@@ -112,7 +114,9 @@ class TestRedis:
             await common.close()
 
     async def test_two_processes_share_a_count(self, redis_url: str, prefix: str):
-        first, second = (RedisCommon(redis_url, prefix=prefix) for _ in range(2))
+        first, second = (
+            RedisCommon(redis_url, retention_seconds=60, prefix=prefix) for _ in range(2)
+        )
 
         standings = [
             await common.limiter.hit(QUOTA, "ann") for _ in range(3) for common in (first, second)

@@ -10,7 +10,9 @@ class TestHistory:
             await record(store, alice, conversation.id, text)
 
         async with store.begin(alice, read_only=True) as tx:
-            history = await tx.messages.history(conversation.id, 3)
+            history = await tx.messages.history(
+                conversation.id, 1000, max_messages=3, max_characters=10_000
+            )
 
         assert ["re: two", "three", "re: three"] == [message.content for message in history]
 
@@ -23,9 +25,57 @@ class TestHistory:
         await record(store, alice, conversation.id, "fine")
 
         async with store.begin(alice, read_only=True) as tx:
-            history = await tx.messages.history(conversation.id, 10)
+            history = await tx.messages.history(
+                conversation.id, 1000, max_messages=10, max_characters=10_000
+            )
 
         assert ["cancelled", "re: cancelled", "fine", "re: fine"] == [m.content for m in history]
+
+    async def test_no_more_characters_than_fit_and_what_is_long_hides_what_is_older(
+        self, store: Store, alice: str
+    ):
+        """Characters as people count them, not bytes."""
+        conversation = await make_conversation(store, alice)
+        for text in ("old", "\U0001f511" * 20, "new"):
+            await record(store, alice, conversation.id, text)
+
+        async def fitting(max_characters: int) -> list[str]:
+            async with store.begin(alice, read_only=True) as tx:
+                history = await tx.messages.history(
+                    conversation.id, 6, max_messages=10, max_characters=max_characters
+                )
+            return [message.content[:4] for message in history]
+
+        assert [] == await fitting(6)
+        assert ["re: "] == await fitting(9)
+        assert ["new", "re: "] == await fitting(10)
+        assert ["new", "re: "] == await fitting(33)
+        assert ["re: ", "new", "re: "] == await fitting(34)
+        assert 6 == len(await fitting(64))
+
+    async def test_none_behind_a_position(self, store: Store, alice: str):
+        conversation = await make_conversation(store, alice)
+        for text in ("one", "two"):
+            await record(store, alice, conversation.id, text)
+
+        async with store.begin(alice, read_only=True) as tx:
+            history = await tx.messages.history(
+                conversation.id, 2, max_messages=10, max_characters=100
+            )
+
+        assert ["one", "re: one"] == [message.content for message in history]
+
+    async def test_none_that_was_replaced(self, store: Store, alice: str):
+        conversation = await make_conversation(store, alice)
+        old = await record(store, alice, conversation.id, "old")
+        await record(store, alice, conversation.id, "new", replaces=old.turn_id)
+
+        async with store.begin(alice, read_only=True) as tx:
+            history = await tx.messages.history(
+                conversation.id, 2, max_messages=10, max_characters=100
+            )
+
+        assert ["new", "re: new"] == [message.content for message in history]
 
 
 class TestPage:

@@ -12,6 +12,7 @@ from parley.core.ids import new_id
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import EmailCredential
+from parley.schemas.conversations import Order
 from tests.databases import DatabaseUrls, connected
 from tests.factories import accept, make_conversation, new_reply, new_turn, record
 
@@ -39,16 +40,18 @@ class TestStore:
         conversation = await make_conversation(store, alice)
         turn = await accept(store, alice, new_turn(conversation.id))
         async with store.begin(alice, read_only=True) as reader:
-            assert [] == await reader.messages.history(conversation.id, 10)
+            assert [] == await reader.messages.page(conversation.id, Order.OLDEST_FIRST, 10, None)
             async with store.begin(alice) as writer:
                 await writer.turns.record(turn, 0, new_reply(), None)
 
             assert None is not await reader.turns.running(conversation.id)
-            assert [] == await reader.messages.history(conversation.id, 10)
+            assert [] == await reader.messages.page(conversation.id, Order.OLDEST_FIRST, 10, None)
 
         async with store.begin(alice, read_only=True) as reader:
             assert None is await reader.turns.running(conversation.id)
-            assert 2 == len(await reader.messages.history(conversation.id, 10))
+            assert 2 == len(
+                await reader.messages.page(conversation.id, Order.OLDEST_FIRST, 10, None)
+            )
 
     async def test_many_more_writers_than_connections_are_let_in_one_by_one(
         self, store: Store, alice: str
@@ -130,7 +133,9 @@ class TestTransactionPooler:
         conversation = await make_conversation(store, alice)
         await record(store, alice, conversation.id)
         async with store.begin(alice, read_only=True) as tx:
-            await tx.messages.history(conversation.id, 10)
+            await tx.messages.history(
+                conversation.id, 1000, max_messages=10, max_characters=10_000
+            )
         await store.resolve(EmailCredential("ann@example.com"))
         assert SCHEMA_REVISION == await store.revision()
 

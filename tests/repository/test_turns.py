@@ -41,7 +41,7 @@ class TestAccept:
         with pytest.raises(TurnInProgress):
             await accept(store, alice, new_turn(conversation.id))
         async with store.begin(alice) as tx:
-            await tx.turns.fail(first, PROBLEM)
+            await tx.turns.close(first, TurnStatus.FAILED, PROBLEM)
 
         await accept(store, alice, new_turn(conversation.id))
 
@@ -135,7 +135,9 @@ class TestRecord:
 
         async with store.begin(alice) as tx:
             assert TurnStatus.RUNNING == (await tx.turns.get(turn.id)).status
-            assert [] == await tx.messages.history(conversation.id, 10)
+            assert [] == await tx.messages.history(
+                conversation.id, 1000, max_messages=10, max_characters=10_000
+            )
 
     async def test_a_deleted_conversation_is_not_found(self, store: Store, alice: str):
         conversation = await make_conversation(store, alice)
@@ -160,7 +162,9 @@ class TestRecord:
                 await tx.turns.record(turn, 0, new_reply(), None)
 
         async with store.begin(alice) as tx:
-            assert [] == await tx.messages.history(conversation.id, 10)
+            assert [] == await tx.messages.history(
+                conversation.id, 1000, max_messages=10, max_characters=10_000
+            )
             assert 0 == (await tx.conversations.get(conversation.id)).length
 
     async def test_only_who_knows_the_fence_may_end_a_turn(self, store: Store, alice: str):
@@ -169,7 +173,7 @@ class TestRecord:
         forged = turn.model_copy(update={"fence": new_id()})
 
         async with store.begin(alice) as tx:
-            await tx.turns.fail(forged, PROBLEM)
+            await tx.turns.close(forged, TurnStatus.FAILED, PROBLEM)
         with pytest.raises(WorkerLost):
             async with store.begin(alice) as tx:
                 await tx.turns.record(forged, 0, new_reply(), None)
@@ -184,11 +188,13 @@ class TestFail:
         turn = await accept(store, alice, new_turn(conversation.id, "what I said"))
 
         async with store.begin(alice) as tx:
-            await tx.turns.fail(turn, PROBLEM)
+            await tx.turns.close(turn, TurnStatus.FAILED, PROBLEM)
 
         async with store.begin(alice, read_only=True) as tx:
             found = await tx.turns.get(turn.id)
-            assert [] == await tx.messages.history(conversation.id, 10)
+            assert [] == await tx.messages.history(
+                conversation.id, 1000, max_messages=10, max_characters=10_000
+            )
         assert (TurnStatus.FAILED, PROBLEM) == (found.status, found.problem)
         assert "what I said" == found.message.content
 
@@ -200,7 +206,7 @@ class TestFail:
 
         with pytest.raises(ConversationNotFound):
             async with store.begin(alice) as tx:
-                await tx.turns.fail(turn, PROBLEM)
+                await tx.turns.close(turn, TurnStatus.FAILED, PROBLEM)
 
     async def test_a_complete_turn_stays_complete(self, store: Store, alice: str):
         conversation = await make_conversation(store, alice)
@@ -209,7 +215,7 @@ class TestFail:
             await tx.turns.record(turn, 0, new_reply(), None)
 
         async with store.begin(alice) as tx:
-            await tx.turns.fail(turn, PROBLEM)
+            await tx.turns.close(turn, TurnStatus.FAILED, PROBLEM)
 
         async with store.begin(alice) as tx:
             assert TurnStatus.COMPLETE == (await tx.turns.get(turn.id)).status
@@ -275,7 +281,7 @@ class TestIsolation:
                 await tx.turns.get(turn.id)
             assert None is await tx.turns.running(conversation.id)
             with pytest.raises(ConversationNotFound):
-                await tx.turns.fail(turn, PROBLEM)
+                await tx.turns.close(turn, TurnStatus.FAILED, PROBLEM)
         with pytest.raises(ConversationNotFound):
             async with store.begin(bob) as tx:
                 await tx.turns.record(turn, 0, new_reply(), None)

@@ -1,6 +1,7 @@
 """Everything that is asked of the floors below, made of what the settings say."""
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from parley import __version__
 from parley.core.database import create_engine
@@ -102,19 +103,13 @@ def services_of(
         grace_seconds=settings.auth_refresh_grace_seconds,
     )
     shared = _open_shared(settings, closing)
-    records = TurnRecords(store)
-    relay = Relay(_stream_log(settings, shared), records)
-    turns = TurnService(
-        store, runner, records, relay, retention_seconds=settings.stream_retention_seconds
-    )
-    starter = _starter(
+    answering = turn_services(
         settings,
         store=store,
         responder=responder,
-        records=records,
-        relay=relay,
         runner=runner,
         worker=worker,
+        log=_stream_log(settings, shared),
     )
     return Services(
         accounts=AccountService(
@@ -125,20 +120,20 @@ def services_of(
             registration_is_open=settings.auth_registration == "open",
         ),
         authentication=_authentication(settings, store, live, tokens, closing),
-        cancels=CancelWatch(store, runner, worker),
-        chat=ChatService(starter, turns, records, models=("echo",)),
+        cancels=answering.cancels,
+        chat=answering.chat,
         conversations=ConversationService(store, cursors),
         cookies=_cookies(settings),
         health=HealthService(
             store, runner, version=__version__, refuses_faults=settings.is_production
         ),
         keys=KeyService(store, cursors),
-        relay=relay,
+        relay=answering.relay,
         limits=_rate_limits(settings, shared, derive_key(secrets[0], "limits")),
         sessions=sessions,
         shared=shared,
         streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
-        turns=turns,
+        turns=answering.turns,
     )
 
 
@@ -182,35 +177,56 @@ def _secrets(settings: Settings) -> list[str]:
     return secrets if settings.auth_secret else [embedded_secret(), *secrets]
 
 
-def _starter(
+@dataclass(frozen=True, kw_only=True)
+class TurnServices:
+    chat: ChatService
+    turns: TurnService
+    relay: Relay
+    cancels: CancelWatch
+
+
+def turn_services(
     settings: Settings,
     *,
     store: Store,
     responder: Responder,
-    records: TurnRecords,
-    relay: Relay,
     runner: TurnRunner,
     worker: Worker,
-) -> TurnStarter:
+    log: StreamLog,
+) -> TurnServices:
+    """What runs turns in one process, and shows them to readers in any."""
+    records = TurnRecords(store)
+    relay = Relay(log, records)
     history = History(
         system_prompt=settings.system_prompt,
         max_messages=settings.history_max_messages,
         max_characters=settings.history_max_characters,
     )
-    return TurnStarter(
+    acceptance = Acceptance(
+        store, records, runner, worker, history, wait_seconds=settings.turn_wait_seconds
+    )
+    listener = Listener(
+        responder,
+        silence_seconds=settings.model_timeout_seconds,
+        reply_seconds=settings.model_reply_seconds,
+        reply_max_characters=settings.reply_max_characters,
+    )
+    starter = TurnStarter(
         worker=worker,
         runner=runner,
-        acceptance=Acceptance(
-            store, records, runner, worker, history, wait_seconds=settings.turn_wait_seconds
-        ),
+        acceptance=acceptance,
         relay=relay,
-        listener=Listener(
-            responder,
-            silence_seconds=settings.model_timeout_seconds,
-            reply_seconds=settings.model_reply_seconds,
-            reply_max_characters=settings.reply_max_characters,
-        ),
+        listener=listener,
         recorder=Recorder(store, at_once=settings.database_pool_size),
+    )
+    turns = TurnService(
+        store, runner, records, relay, retention_seconds=settings.stream_retention_seconds
+    )
+    return TurnServices(
+        chat=ChatService(starter, turns, records, models=("echo",)),
+        turns=turns,
+        relay=relay,
+        cancels=CancelWatch(store, runner, worker),
     )
 
 

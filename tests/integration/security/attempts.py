@@ -11,7 +11,7 @@ from parley.crud.ports import Store, Transaction
 from parley.schemas.accounts import Account
 from parley.schemas.conversations import Conversation, ConversationDraft, Order
 from parley.schemas.keys import ApiKey, NewKey
-from parley.schemas.turns import ChatReply, NewTurn
+from parley.schemas.turns import ChatReply, NewTurn, TurnStatus
 from tests.factories import PROBLEM, accept, make_conversation, new_reply, new_turn, record
 
 CANARY = "of-bob-alone"
@@ -44,7 +44,10 @@ async def give_bob(store: Store, bob: str) -> Bobs:
     )
     whole = await record(store, bob, conversation.id, f"whole {CANARY}")
     other = await make_conversation(store, bob, title=f"other {CANARY}")
-    running = await accept(store, bob, new_turn(other.id, f"running {CANARY}"))
+    turn = new_turn(other.id, f"running {CANARY}", idempotency_key=CANARY)
+    running = await accept(store, bob, turn)
+    async with store.begin(bob) as tx:
+        await tx.turns.request_cancel(running.id)
     return Bobs(session_id, key, conversation, whole, running)
 
 
@@ -83,6 +86,9 @@ ATTEMPTS = {
     "conversations.get": Attempt(
         lambda tx, bobs: tx.conversations.get(bobs.conversation.id), ConversationNotFound
     ),
+    "conversations.lock": Attempt(
+        lambda tx, bobs: tx.conversations.lock(bobs.conversation.id), ConversationNotFound
+    ),
     "conversations.newest": Attempt(lambda tx, _: tx.conversations.newest(10, None), []),
     "conversations.update": Attempt(
         lambda tx, bobs: tx.conversations.update(
@@ -107,13 +113,24 @@ ATTEMPTS = {
         lambda tx, bobs: tx.turns.record(bobs.running, 0, new_reply(), None),
         ConversationNotFound,
     ),
-    "turns.fail": Attempt(
-        lambda tx, bobs: tx.turns.fail(bobs.running, PROBLEM), ConversationNotFound
+    "turns.close": Attempt(
+        lambda tx, bobs: tx.turns.close(bobs.running, TurnStatus.FAILED, PROBLEM),
+        ConversationNotFound,
     ),
     "turns.get": Attempt(lambda tx, bobs: tx.turns.get(bobs.whole.turn_id), TurnNotFound),
     "turns.running": Attempt(lambda tx, bobs: tx.turns.running(bobs.running.conversation_id)),
+    "turns.recorded": Attempt(lambda tx, bobs: tx.turns.recorded(bobs.whole.turn_id)),
+    "turns.last": Attempt(lambda tx, bobs: tx.turns.last(bobs.conversation.id)),
+    "turns.keyed": Attempt(lambda tx, _: tx.turns.keyed(CANARY)),
+    "turns.request_cancel": Attempt(
+        lambda tx, bobs: tx.turns.request_cancel(bobs.running.id), TurnNotFound
+    ),
+    "turns.to_cancel": Attempt(lambda tx, bobs: tx.turns.to_cancel(bobs.running.worker_id), []),
     "messages.history": Attempt(
-        lambda tx, bobs: tx.messages.history(bobs.conversation.id, 10), []
+        lambda tx, bobs: tx.messages.history(
+            bobs.conversation.id, 1000, max_messages=10, max_characters=10_000
+        ),
+        [],
     ),
     "messages.page": Attempt(
         lambda tx, bobs: tx.messages.page(bobs.conversation.id, Order.OLDEST_FIRST, 10, None), []

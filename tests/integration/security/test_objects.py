@@ -129,7 +129,9 @@ async def everything(store: Store, theirs: Theirs, user_id: str) -> list[object]
     async with store.begin(user_id, read_only=True) as tx:
         return [
             await tx.conversations.newest(100, None),
-            await tx.messages.history(theirs.conversation.id, 100),
+            await tx.messages.history(
+                theirs.conversation.id, 1000, max_messages=100, max_characters=10_000
+            ),
             await tx.turns.get(theirs.ids["turn_id"]),  # type: ignore[arg-type]
             await tx.keys.newest(100, None),
             await tx.accounts.get(),

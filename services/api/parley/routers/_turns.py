@@ -42,7 +42,7 @@ _EVENT = {
         "data": {"type": "string", "description": "JSON: the ids, a piece, the turn, a problem."},
     },
 }
-EVENTS = {MEDIA_TYPE: {"schema": _EVENT, "example": _EXAMPLE}}
+EVENTS: dict[str, Any] = {MEDIA_TYPE: {"schema": _EVENT, "example": _EXAMPLE}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ChatReply,

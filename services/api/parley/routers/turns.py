@@ -30,14 +30,7 @@ async def get_turn(user_id: UserId, turn_id: UUID, turns: Turns) -> Turn:
 @router.get(
     "/{turn_id}/events",
     response_class=EventStream,
-    responses={
-        200: {
-            "description": "What has not been read yet, and what is to come.",
-            "content": EVENTS,
-        },
-        204: {"description": "There is nothing behind the last event that you have."},
-    }
-    | problems(*TOKEN, TurnNotFound, EventsGone, TooManyStreams, *STORE),
+    responses=_EVENTS_RESPONSES,
 )
 async def read_turn_events(
     user_id: UserId,

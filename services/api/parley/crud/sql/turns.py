@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.core.errors import (
+    AppError,
     ConversationMoved,
     ConversationNotFound,
     TurnInProgress,
@@ -69,11 +70,11 @@ class SqlTurns:
         self, turn: NewTurn, length: int, reply: Reply, problem: Problem | None
     ) -> ChatReply:
         # The conversation first, as in deleting it: two orders of locks would be a deadlock.
-        ended = None
-        if await self._claim(turn, length):
-            ended = await self._end(_held_by(turn), TurnStatus(reply.status), problem)
+        if not await self._claim(turn, length):
+            return await self._recorded_before(turn, ConversationMoved())
+        ended = await self._end(_held_by(turn), TurnStatus(reply.status), problem)
         if ended is None:
-            return await self._recorded_before(turn)
+            return await self._recorded_before(turn, WorkerLost())
         recorded = recorded_turn(
             turn, length, reply, asked_at=ended.created_at, answered_at=ended.ended_at
         )
@@ -233,14 +234,14 @@ class SqlTurns:
         )
         return result.one_or_none()
 
-    async def _recorded_before(self, turn: NewTurn) -> ChatReply:
+    async def _recorded_before(self, turn: NewTurn, otherwise: AppError) -> ChatReply:
         """What an earlier attempt, whose outcome was unknown, did; or why there is none."""
         row = await self._session.get(TurnRow, (self._user_id, turn.id))
         if row is None:
             raise ConversationNotFound
         if recorded := await self._recorded(turn.conversation_id, turn.id):
             return recorded
-        raise ConversationMoved if row.status == TurnStatus.RUNNING else WorkerLost
+        raise otherwise if row.status == TurnStatus.RUNNING else WorkerLost
 
     async def _recorded(self, conversation_id: UUID, turn_id: UUID) -> ChatReply | None:
         match await self._messages_of(conversation_id, turn_id):
