@@ -72,7 +72,7 @@ class TestEcho:
 
     @pytest.mark.parametrize(
         "field",
-        ["attachments", "if_busy", "replace_last", "model", "user_id", "role", "position", "id"],
+        ["attachments", "user_id", "role", "position", "id", "fingerprint"],
     )
     async def test_a_field_that_is_not_there_is_refused(self, say, field: str):
         response = await say(**{field: None})
@@ -131,9 +131,9 @@ class TestPrompt:
 
         wishes = [PromptMessage("system", "Be kind."), PromptMessage("system", "Be brief.")]
         assert [*wishes, PromptMessage("user", "one")] == responder.prompts[0]
+        # Three messages would be a turn and a half.
         assert [
             *wishes,
-            PromptMessage("assistant", "ok"),
             PromptMessage("user", "two"),
             PromptMessage("assistant", "ok"),
             PromptMessage("user", "three"),

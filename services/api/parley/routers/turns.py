@@ -29,7 +29,7 @@ async def get_turn(user_id: UserId, turn_id: UUID, turns: Turns) -> Turn:
 
 @router.get(
     "/{turn_id}/events",
-    response_class=EventStream,
+    response_class=Response,
     responses=_EVENTS_RESPONSES,
 )
 async def read_turn_events(

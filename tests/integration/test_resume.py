@@ -1,0 +1,353 @@
+"""A turn that is watched from elsewhere: two processes on one store, and one stream log or none."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+
+from parley.core.errors import (
+    ConversationNotFound,
+    EventsGone,
+    ModelError,
+    TurnNotFound,
+    Unavailable,
+)
+from parley.core.ids import new_id
+from parley.crud.memory.streams import MemoryStreamLog
+from parley.crud.ports import Place, Store, StreamLog, Stretch
+from parley.crud.redis.common import RedisCommon
+from parley.schemas.problem import Problem
+from parley.schemas.turns import ChatReply, Delta, TurnStarted
+from parley.services.responders.base import PromptMessage
+from parley.services.turns import relay as relay_module
+from parley.services.turns.events import Numbered
+from tests.responders import Gated, Scripted
+from tests.turn_process import Process, events_of
+
+PIECES = [f"word-{number} " for number in range(30)]
+
+
+class LostLog:
+    """Takes what it is told to, and answers when it is there."""
+
+    def __init__(self) -> None:
+        self.is_there = True
+        self.log: StreamLog = MemoryStreamLog(retention_seconds=600)
+
+    def check(self) -> None:
+        if not self.is_there:
+            raise Unavailable
+
+    async def append(self, stretches: Sequence[Stretch]) -> Sequence[int]:
+        self.check()
+        return await self.log.append(stretches)
+
+    async def read(self, places: Sequence[Place]) -> Sequence[Stretch]:
+        self.check()
+        return await self.log.read(places)
+
+
+class Stepping:
+    """Says one piece each time that `more` is put into its queue."""
+
+    def __init__(self, *pieces: str, error: Exception | None = None) -> None:
+        self.pieces = pieces
+        self.steps = asyncio.Queue[None]()
+        self.error = error
+
+    def step(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.steps.put_nowait(None)
+
+    async def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str]:
+        for piece in self.pieces:
+            await self.steps.get()
+            yield piece
+        await self.steps.get()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "TICK_SECONDS", 0.005)
+    monkeypatch.setattr(relay_module, "DOUBT_SECONDS", 0.05)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def log(request: pytest.FixtureRequest, monkeypatch) -> AsyncGenerator[StreamLog]:
+    if request.param == "memory":
+        yield MemoryStreamLog(retention_seconds=600)
+        return
+    monkeypatch.setattr("parley.crud.redis.connection.TIMEOUT_SECONDS", 10)
+    url = request.getfixturevalue("redis_url")
+    common = RedisCommon(url, retention_seconds=600, prefix=f"test-{new_id().hex}")
+    yield common.events
+    await common.close()
+
+
+async def read_elsewhere(
+    process: Process, user_id: str, started: TurnStarted, after: int = 0
+) -> list[Numbered]:
+    reading = await process.turns.read(user_id, started.turn_id)
+    try:
+        return await events_of(reading.events, after)
+    finally:
+        reading.leave()
+
+
+class TestWhileItRuns:
+    async def test_another_process_tells_the_same_from_any_event_on(
+        self, store: Store, log: StreamLog, alice: str
+    ):
+        model = Stepping(*PIECES)
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            begun = await here.ask(alice)
+            started = await begun.events.started()
+            model.step(10)
+            afters = range(0, 33, 4)
+            readers = [
+                asyncio.create_task(read_elsewhere(there, alice, started, after))
+                for after in afters
+            ]
+            model.step(25)
+            whole = await events_of(begun.events)
+            found = await asyncio.gather(*readers)
+
+        assert 32 == len(whole)
+        assert [whole[after:] for after in afters] == found
+
+    async def test_it_is_told_as_it_comes(self, store: Store, log: StreamLog, alice: str):
+        model = Stepping("one ", "two ")
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            started = await here.begin(alice)
+            reading = await there.turns.read(alice, started.turn_id)
+            events = reading.events.read(1)
+            model.step()
+            assert [(2, Delta(text="one "))] == await anext(events)
+            model.step()
+            assert [(3, Delta(text="two "))] == await anext(events)
+            model.step()
+            assert isinstance((await anext(events))[0].event, ChatReply)
+            reading.leave()
+
+    async def test_a_failure_is_told_alike(self, store: Store, log: StreamLog, alice: str):
+        model = Stepping("half", error=ModelError("It broke off."))
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            begun = await here.ask(alice)
+            model.step(3)
+            whole = await events_of(begun.events)
+            found = await read_elsewhere(there, alice, await begun.events.started())
+
+        assert whole == found
+        assert isinstance(whole[-1].event, Problem)
+        assert whole[-1].event.request_id
+
+    async def test_many_readers_of_one_turn_are_one_to_the_log(self, store: Store, alice: str):
+        class Counting(LostLog):
+            most = 0
+
+            async def read(self, places: Sequence[Place]) -> Sequence[Stretch]:
+                self.most = max(self.most, len(places))
+                return await super().read(places)
+
+        log, model = Counting(), Stepping(*PIECES)
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            started = await here.begin(alice)
+            readers = [
+                asyncio.create_task(read_elsewhere(there, alice, started)) for _ in range(100)
+            ]
+            model.step(31)
+            found = await asyncio.gather(*readers)
+
+        assert 1 == log.most
+        assert all(events == found[0] for events in found)
+        assert {} == there.relay._followed  # noqa: SLF001 - who has left leaves nothing behind
+
+    async def test_who_leaves_takes_nothing_along(self, store: Store, alice: str):
+        model = Stepping("one")
+        log = LostLog()
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            started = await here.begin(alice)
+            first, second = [await there.turns.read(alice, started.turn_id) for _ in range(2)]
+            first.leave()
+            model.step(2)
+            assert isinstance((await events_of(second.events))[-1].event, ChatReply)
+            second.leave()
+            before = asyncio.all_tasks()
+            third = await there.turns.read(alice, started.turn_id)
+            third.leave()
+            await asyncio.sleep(0)
+            assert before == asyncio.all_tasks()
+
+
+class TestAfterIt:
+    @pytest.mark.parametrize("error", [None, ModelError("It broke off.")])
+    async def test_it_is_told_the_same_for_a_while_here_and_elsewhere(
+        self, store: Store, log: StreamLog, alice: str, error: Exception | None
+    ):
+        here, there = (Process(store, Scripted(*PIECES, error=error), log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            begun = await here.ask(alice)
+            whole = await events_of(begun.events)
+            await here.idle()
+            started = await begun.events.started()
+            for process in (here, there):
+                for after in (0, 1, 17, 31):
+                    assert whole[after:] == await read_elsewhere(process, alice, started, after)
+
+    async def test_one_that_said_nothing_too(self, store: Store, log: StreamLog, alice: str):
+        process = Process(store, Scripted(error=ModelError("It makes no sense.")), log=log)
+        async with process.relaying():
+            begun = await process.ask(alice)
+            whole = await events_of(begun.events)
+            await process.idle()
+
+            found = await read_elsewhere(process, alice, await begun.events.started())
+        assert [1, 2] == [number for number, _ in found]
+        assert whole == found
+
+    @pytest.mark.parametrize("pieces", [[], ["one ", "two"]])
+    async def test_then_its_events_are_gone_and_the_turn_is_there(
+        self, store: Store, alice: str, pieces: list[str]
+    ):
+        process = Process(
+            store,
+            Scripted(*pieces),
+            log=MemoryStreamLog(retention_seconds=0),
+            stream_retention_seconds=0,
+        )
+        async with process.relaying():
+            begun = await process.ask(alice, key="k", streamed=True)
+            started = await begun.events.started()
+            await begun.events.ended()
+            await process.idle()
+
+            with pytest.raises(EventsGone) as gone:
+                await process.turns.read(alice, started.turn_id)
+            assert str(started.turn_id) == gone.value.members["turn_id"]
+            assert {} == process.relay._followed  # noqa: SLF001
+            assert bool(pieces) == (
+                (await process.turns.get(alice, started.turn_id)).reply is not None
+            )
+
+    async def test_a_replay_is_then_the_reply_in_one_piece(self, store: Store, alice: str):
+        process = Process(store, Scripted("one ", "two"), log=MemoryStreamLog(retention_seconds=0))
+        async with process.relaying():
+            said = await process.say(alice, "hello", key="k")
+            await process.idle()
+            again = await process.ask(alice, key="k", streamed=True)
+            found = await events_of(again.events)
+            again.leave()
+
+        assert [Delta(text="one two"), said] == [event for _, event in found][1:]
+        assert again.is_replayed
+
+    async def test_another_users_is_as_missing_as_nobodys(
+        self, store: Store, alice: str, bob: str
+    ):
+        process = Process(store, Gated("first "))
+        started = await process.begin(alice)
+        for user_id, turn_id in ((bob, started.turn_id), (alice, new_id())):
+            with pytest.raises(TurnNotFound):
+                await process.turns.read(user_id, turn_id)
+        await process.runner.stop(grace_seconds=0)
+
+
+class TestLostLog:
+    async def test_the_direct_reader_keeps_its_stream_and_who_resumes_gets_it_whole(
+        self, store: Store, alice: str
+    ):
+        log, model = LostLog(), Stepping("one ", "two ", "three")
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            begun = await here.ask(alice)
+            started = await begun.events.started()
+            reading = await there.turns.read(alice, started.turn_id)
+            events = reading.events.read()
+            model.step()
+            assert [1] == [number for number, _ in await anext(events)]
+            assert [(2, Delta(text="one "))] == await anext(events)
+            log.is_there = False
+            resumed = asyncio.create_task(read_elsewhere(there, alice, started, 3))
+            model.step(3)
+            whole = await events_of(begun.events)
+            rest = [numbered async for several in events for numbered in several]
+            reading.leave()
+
+        assert ["one ", "two ", "three"] == [e.text for _, e in whole if isinstance(e, Delta)]
+        assert [(3, Delta(text="two three")), (4, whole[-1].event)] == rest
+        assert [(4, whole[-1].event)] == await resumed
+
+    async def test_a_log_that_was_emptied_is_filled_again(self, store: Store, alice: str):
+        log, model = LostLog(), Stepping("one ", "two ", "three")
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            begun = await here.ask(alice)
+            started = await begun.events.started()
+            model.step()
+            while not (await log.read([Place(alice, started.turn_id, 0)]))[0].pieces:
+                await asyncio.sleep(0)
+            log.log = MemoryStreamLog(retention_seconds=600)
+            model.step(3)
+            whole = await events_of(begun.events)
+
+            assert whole == await read_elsewhere(there, alice, started)
+
+    async def test_a_turn_that_outlives_an_outage_is_kept_whole(self, store: Store, alice: str):
+        log, model = LostLog(), Stepping("one ", "two ", "three")
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            begun = await here.ask(alice)
+            log.is_there = False
+            model.step(2)
+            events = begun.events.read(1)
+            assert 2 <= (await anext(events))[-1].number
+            log.is_there = True
+            model.step(2)
+            whole = await events_of(begun.events)
+
+            found = await read_elsewhere(there, alice, await begun.events.started())
+        assert whole == found
+
+
+class TestLostWorker:
+    async def test_who_resumes_is_told_once_the_lease_has_run_out(self, store: Store, alice: str):
+        log, model = LostLog(), Gated("half")
+        dead, alive = (Process(store, model, log=log) for _ in range(2))
+        async with alive.relaying():
+            async with dead.relaying():
+                started = await dead.begin(alice)
+                await model.asked.wait()
+            reading = asyncio.create_task(read_elsewhere(alive, alice, started))
+            await store.forget(dead.worker.id)
+            *said, (_, end) = await reading
+
+        assert isinstance(end, Problem)
+        assert "worker-lost" == end.code
+        assert [1, 2] == [number for number, _ in said]
+        assert [started.turn_id, started.conversation_id] == [end.turn_id, end.conversation_id]
+        model.gate.set()
+        await dead.idle()
+
+    async def test_a_conversation_that_is_deleted_ends_its_streams(self, store: Store, alice: str):
+        log, model = LostLog(), Gated("half")
+        here, there = (Process(store, model, log=log) for _ in range(2))
+        async with here.relaying(), there.relaying():
+            started = await here.begin(alice)
+            await model.asked.wait()
+            reading = await there.turns.read(alice, started.turn_id)
+            async with store.begin(alice) as tx:
+                await tx.conversations.delete(started.conversation_id)
+            *_, (_, end) = await events_of(reading.events)
+            reading.leave()
+            model.gate.set()
+            await here.idle()
+
+        assert isinstance(end, Problem)
+        assert ConversationNotFound.code == end.code
