@@ -17,6 +17,8 @@ REFRESHES = Quota("refresh", 60, 60)
 # A process hashes and lets wait 22 passwords, of all who come: nobody is to take the whole queue.
 ATTEMPTS_AT_ONCE = 6
 PASSWORD_CHANGES_AT_ONCE = 2
+# Each may read all that its user has said, on a connection of its own.
+SEARCHES_AT_ONCE = 2
 
 
 class Crowd:
@@ -69,6 +71,7 @@ class LimitService:
         self._key = key
         self.attempts = Crowd("address-at-once", ATTEMPTS_AT_ONCE)
         self.password_changes = Crowd("password-at-once", PASSWORD_CHANGES_AT_ONCE)
+        self.searches = Crowd("search-at-once", SEARCHES_AT_ONCE)
 
     async def chat(self, user_id: str) -> Standing:
         return await self._hit(self._chat, user_id)

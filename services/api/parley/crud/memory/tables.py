@@ -21,6 +21,7 @@ class StoredTurn(NamedTuple):
 class StoredMessage(NamedTuple):
     message: Message
     turn_id: UUID
+    superseded: bool = False
 
 
 class StoredRefreshToken(NamedTuple):
