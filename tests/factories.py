@@ -80,6 +80,11 @@ async def record(
         return await tx.turns.record(turn, length, reply, problem)
 
 
+async def replace(store: Store, user_id: str, last: ChatReply, message: str) -> ChatReply:
+    """A turn that takes the last one's place."""
+    return await record(store, user_id, last.conversation_id, message, replaces=last.turn_id)
+
+
 async def messages_of(store: Store, user_id: str, conversation_id: UUID | str) -> list[Message]:
     async with store.begin(user_id, read_only=True) as tx:
         return [*await tx.messages.page(UUID(str(conversation_id)), Order.OLDEST_FIRST, 100, None)]

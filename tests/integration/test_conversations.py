@@ -6,7 +6,7 @@ from httpx import AsyncClient, Response
 
 from parley.crud.ports import Store
 from parley.schemas.conversations import MessageStatus
-from tests.factories import accept, make_conversation, new_turn, record
+from tests.factories import accept, make_conversation, new_turn, record, replace
 
 PATH = "/api/v1/conversations"
 Ask = Callable[..., Awaitable[Response]]
@@ -153,6 +153,82 @@ class TestMessages:
         assert [1] == [message["position"] for message in rest["items"]]
         crossed = {"cursor": newest["next_cursor"], "order": "asc"}
         assert 400 == (await ask("GET", path, params=crossed)).status_code
+
+    async def test_what_was_replaced_is_a_list_of_its_own(
+        self, ask: Ask, store: Store, alice: str
+    ):
+        conversation = await make_conversation(store, alice)
+        last = await record(store, alice, conversation.id, "one")
+        await replace(store, alice, last, "two")
+        path = f"/{conversation.id}/messages"
+        all_of_them = {"superseded": True, "limit": 3}
+
+        first = (await ask("GET", path, params=all_of_them)).json()
+        cursor = {"cursor": first["next_cursor"]}
+        rest = (await ask("GET", path, params=all_of_them | cursor)).json()
+        shown = (await ask("GET", path, params={"limit": 1})).json()
+
+        assert ["one", "two", "re: one", "re: two"] == [
+            message["content"] for message in first["items"] + rest["items"]
+        ]
+        assert "two" == shown["items"][0]["content"]
+        crossed = [cursor, {"superseded": True, "cursor": shown["next_cursor"]}]
+        assert [400, 400] == [
+            (await ask("GET", path, params=params)).status_code for params in crossed
+        ]
+
+
+class TestSearch:
+    async def test_it_is_of_titles_and_messages_and_paged(
+        self, ask: Ask, store: Store, alice: str
+    ):
+        titles = ["Zebras", "a", "b"]
+        for title in titles:
+            made = await make_conversation(store, alice, title=title)
+            await record(store, alice, made.id, "no" if title == "a" else "of a ZEBRA")
+
+        first = (await ask("GET", params={"q": "zebra", "limit": 1})).json()
+        cursor = {"cursor": first["next_cursor"]}
+        second = (await ask("GET", params={"q": "zebra", "limit": 1} | cursor)).json()
+
+        assert ["b", "Zebras"] == [each["title"] for each in first["items"] + second["items"]]
+        assert None is second["next_cursor"]
+        for other in ({}, {"q": "ZEBRA"}, {"q": "no"}):
+            assert 400 == (await ask("GET", params=other | cursor)).status_code
+
+    async def test_what_bob_said_is_not_found_by_alice(
+        self, ask: Ask, store: Store, bob: str, client: AsyncClient, bearer
+    ):
+        his = await make_conversation(store, bob, title="giraffe")
+        await record(store, bob, his.id, "zebra")
+
+        for word in ("zebra", "giraffe"):
+            params = {"q": word}
+            assert [] == (await ask("GET", params=params)).json()["items"]
+            found = await client.get(PATH, params=params, headers=bearer(bob))
+            assert [str(his.id)] == [each["id"] for each in found.json()["items"]]
+
+    @pytest.mark.parametrize("q", ["%", "_", "\\", "'", '"', ".", "*", "%%", "a\nb", "é😀"])
+    async def test_no_character_is_another(self, ask: Ask, store: Store, alice: str, q: str):
+        await make_conversation(store, alice, title="zebra")
+        assert [] == (await ask("GET", params={"q": q})).json()["items"]
+        await make_conversation(store, alice, title=f"<{q}>")
+        (found,) = (await ask("GET", params={"q": q})).json()["items"]
+
+        assert f"<{q}>" == found["title"]
+
+    @pytest.mark.parametrize("q", ["", "a" * 201, "a\x00b", "\x00"])
+    async def test_what_nobody_can_have_written_is_422(self, ask: Ask, q: str):
+        refused = await ask("GET", params={"q": q})
+
+        assert (422, ["query", "q"]) == (
+            refused.status_code,
+            refused.json()["errors"][0]["location"],
+        )
+
+    async def test_two_hundred_characters_of_any_kind_are_taken(self, ask: Ask):
+        for character in ("a", "é", "😀"):
+            assert 200 == (await ask("GET", params={"q": character * 200})).status_code
 
 
 class TestLongMessages:

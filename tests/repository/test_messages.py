@@ -1,6 +1,10 @@
 from parley.crud.ports import Store
-from parley.schemas.conversations import MessageStatus, Order
-from tests.factories import make_conversation, record
+from parley.schemas.conversations import Message, MessageKey, MessageStatus, Order
+from tests.factories import make_conversation, messages_of, record, replace
+
+
+def key_of(message: Message) -> MessageKey:
+    return MessageKey(message.position, message.id)
 
 
 class TestHistory:
@@ -93,8 +97,55 @@ class TestPage:
                 if not page:
                     break
                 positions += [message.position for message in page]
-                after = positions[-1]
+                after = key_of(page[-1])
             seen[order] = positions
 
         assert [1, 2, 3, 4, 5, 6] == seen[Order.OLDEST_FIRST]
         assert [6, 5, 4, 3, 2, 1] == seen[Order.NEWEST_FIRST]
+
+    async def test_what_was_replaced_comes_only_where_it_is_asked_for(
+        self, store: Store, alice: str
+    ):
+        conversation = await make_conversation(store, alice)
+        last = await record(store, alice, conversation.id, "one")
+        await replace(store, alice, last, "two")
+        await record(store, alice, conversation.id, "three")
+        everything = [
+            (1, "one"), (1, "two"), (2, "re: one"), (2, "re: two"), (3, "three"), (4, "re: three"),
+        ]  # fmt: skip
+
+        for order, expected in (
+            (Order.OLDEST_FIRST, everything),
+            (Order.NEWEST_FIRST, everything[::-1]),
+        ):
+            for limit in (1, 3, 10):
+                seen, after = [], None
+                while True:
+                    async with store.begin(alice, read_only=True) as tx:
+                        page = await tx.messages.page(
+                            conversation.id, order, limit, after, with_superseded=True
+                        )
+                    if not page:
+                        break
+                    seen += [(message.position, message.content) for message in page]
+                    after = key_of(page[-1])
+                assert expected == seen
+
+        shown = await messages_of(store, alice, conversation.id)
+        assert ["two", "re: two", "three", "re: three"] == [each.content for each in shown]
+
+    async def test_a_successor_does_not_come_behind_what_it_replaced(
+        self, store: Store, alice: str
+    ):
+        """Between two pages: the position has been."""
+        conversation = await make_conversation(store, alice)
+        last = await record(store, alice, conversation.id, "one")
+        await replace(store, alice, last, "two")
+
+        async with store.begin(alice, read_only=True) as tx:
+            behind = [
+                await tx.messages.page(conversation.id, order, 10, key_of(last.reply))
+                for order in Order
+            ]
+
+        assert [[], ["two"]] == [[each.content for each in page] for page in behind]

@@ -9,7 +9,7 @@ from parley.core.errors import ConversationNotFound, KeyNotFound, TurnNotFound
 from parley.core.ids import new_id
 from parley.crud.ports import Store, Transaction
 from parley.schemas.accounts import Account
-from parley.schemas.conversations import Conversation, ConversationDraft, Order
+from parley.schemas.conversations import Conversation, ConversationDraft, Message, Order
 from parley.schemas.keys import ApiKey, NewKey
 from parley.schemas.turns import ChatReply, NewTurn, TurnStatus
 from tests.factories import PROBLEM, accept, make_conversation, new_reply, new_turn, record
@@ -71,6 +71,17 @@ async def _create_hers(tx: Transaction, bobs: Bobs) -> str:
     return made.title
 
 
+async def _find(tx: Transaction, _: Bobs) -> list[Conversation]:
+    listed = await tx.conversations.newest(10, None)
+    return [*listed, *await tx.conversations.newest(10, None, containing=CANARY)]
+
+
+async def _read(tx: Transaction, bobs: Bobs) -> list[Message]:
+    which = bobs.conversation.id, Order.OLDEST_FIRST, 10, None
+    shown = await tx.messages.page(*which)
+    return [*shown, *await tx.messages.page(*which, with_superseded=True)]
+
+
 async def _create_key(tx: Transaction, bobs: Bobs) -> str:
     return (await tx.keys.create(NewKey(bobs.key.id, "hash", "hers", "hers", None))).name
 
@@ -89,7 +100,7 @@ ATTEMPTS = {
     "conversations.lock": Attempt(
         lambda tx, bobs: tx.conversations.lock(bobs.conversation.id), ConversationNotFound
     ),
-    "conversations.newest": Attempt(lambda tx, _: tx.conversations.newest(10, None), []),
+    "conversations.newest": Attempt(_find, []),
     "conversations.update": Attempt(
         lambda tx, bobs: tx.conversations.update(
             bobs.conversation.id, ConversationDraft(title="Alice was here")
@@ -132,9 +143,7 @@ ATTEMPTS = {
         ),
         [],
     ),
-    "messages.page": Attempt(
-        lambda tx, bobs: tx.messages.page(bobs.conversation.id, Order.OLDEST_FIRST, 10, None), []
-    ),
+    "messages.page": Attempt(_read, []),
     # An address is one account's in the whole store, and its owner's alone.
     "accounts.create": Attempt(
         lambda tx, _: tx.accounts.create(EMAIL, "hash"), filters=False, is_registered=False

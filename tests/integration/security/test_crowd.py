@@ -1,9 +1,10 @@
-"""One address, or one user, cannot fill the queue in which everybody's passwords wait."""
+"""One address, or one user, cannot fill what everybody waits for: the hashing, and the database."""
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from io import StringIO
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -11,7 +12,12 @@ from httpx import ASGITransport, AsyncClient, Response
 
 from parley.core.errors import Overloaded
 from parley.core.security.passwords import Passwords
-from parley.services.limits import ATTEMPTS_AT_ONCE, PASSWORD_CHANGES_AT_ONCE
+from parley.services.conversations import ConversationService
+from parley.services.limits import (
+    ATTEMPTS_AT_ONCE,
+    PASSWORD_CHANGES_AT_ONCE,
+    SEARCHES_AT_ONCE,
+)
 
 LOGIN, REGISTER = "/api/v1/auth/login", "/api/v1/auth/register"
 CHANGE = "/api/v1/auth/password"
@@ -195,3 +201,47 @@ class TestUser:
         assert 429 == (await attempt(here)).status_code
         gate.opened.set()
         await asyncio.gather(*inside)
+
+    async def test_conversations_are_searched_so_many_at_once(
+        self,
+        gate: Gate,
+        client: AsyncClient,
+        bearer: Callable[[str], dict[str, str]],
+        alice: str,
+        bob: str,
+        logged: StringIO,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        list_them = ConversationService.newest
+
+        async def slowly(self: ConversationService, *args: Any, **kwargs: Any) -> object:
+            if kwargs["containing"]:
+                await gate.match()
+            return await list_them(self, *args, **kwargs)
+
+        monkeypatch.setattr(ConversationService, "newest", slowly)
+
+        async def search(user_id: str, **params: str) -> Response:
+            return await client.get(
+                "/api/v1/conversations", params=params, headers=bearer(user_id)
+            )
+
+        hers = [asyncio.create_task(search(alice, q="x")) for _ in range(SEARCHES_AT_ONCE)]
+        await gate.wait_for(SEARCHES_AT_ONCE)
+        refused, listed = await search(alice, q="y"), await search(alice)
+        his = asyncio.create_task(search(bob, q="x"))
+        await gate.wait_for(1)
+        gate.opened.set()
+        answers = await asyncio.gather(*hers, his)
+
+        assert (429, "rate-limited", "1") == (
+            refused.status_code,
+            refused.json()["code"],
+            refused.headers["Retry-After"],
+        )
+        (line,) = [line for line in logged.getvalue().splitlines() if '"rate-limited"' in line]
+        assert ("search-at-once", alice) == (
+            json.loads(line)["limit"],
+            json.loads(line)["user_id"],
+        )
+        assert [200] * 5 == [a.status_code for a in (*answers, listed, await search(alice, q="z"))]

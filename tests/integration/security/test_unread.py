@@ -15,6 +15,11 @@ from uvicorn.server import ServerState
 
 from parley.cli import protocol
 from parley.cli.protocol import BoundedProtocol
+from parley.core.settings import Settings
+from parley.crud.ports import Store
+from parley.schemas.conversations import Conversation
+from tests.conftest import SECRET
+from tests.factories import make_conversation, record
 from tests.responders import Gated
 from tests.wire import Wire
 
@@ -96,3 +101,72 @@ async def test_it_is_cut_off_and_its_turn_goes_on(
     assert 2 == conversation["length"]
     assert "request-crashed" not in logged.getvalue()
     assert "Exception in ASGI application" not in logged.getvalue()
+
+
+class TestExport:
+    """In pages of two turns, of which each is more than anybody keeps for a client."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(auth_secret=SECRET, streams_max_per_user=1)
+
+    @pytest.fixture
+    async def conversation(
+        self, app: FastAPI, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ) -> Conversation:
+        monkeypatch.setattr("parley.services.conversations.EXPORT_PAGE_MESSAGES", 4)
+        conversation = await make_conversation(store, alice)
+        for _ in range(6):
+            await record(store, alice, conversation.id, "x" * 32_000)
+        return conversation
+
+    @pytest.fixture
+    def export(
+        self, bearer: Callable[[str], dict[str, str]], alice: str, conversation: Conversation
+    ) -> bytes:
+        path = f"/api/v1/conversations/{conversation.id}/export"
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in bearer(alice).items()]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    @pytest.mark.parametrize("is_deleted", [False, True])
+    async def test_one_that_cannot_go_on_ends_without_its_last_chunk(
+        self,
+        served: Served,
+        export: bytes,
+        store: Store,
+        alice: str,
+        conversation: Conversation,
+        monkeypatch: pytest.MonkeyPatch,
+        logged: StringIO,
+        *,
+        is_deleted: bool,
+    ):
+        monkeypatch.setattr(protocol, "WRITE_STALL_SECONDS", 30)
+        with Wire(served.port, window_bytes=4096) as wire:
+            wire.send(export)
+            raw = await asyncio.to_thread(wire.some)
+            if is_deleted:
+                async with store.begin(alice) as tx:
+                    await tx.conversations.delete(conversation.id)
+            raw += await asyncio.to_thread(wire.rest)
+
+        assert b"transfer-encoding: chunked" in raw.partition(b"\r\n\r\n")[0].lower()
+        assert (4 if is_deleted else 12) == raw.count(b'"position":')
+        assert is_deleted is not raw.endswith(b"\r\n0\r\n\r\n")
+        assert is_deleted is ('"event": "answer-broken-off"' in logged.getvalue())
+        assert "request-crashed" not in logged.getvalue()
+
+    @pytest.mark.parametrize("hangs_up", [False, True])
+    async def test_for_who_hangs_up_or_reads_nothing_it_ends_and_the_slot_is_free(
+        self, served: Served, app: FastAPI, export: bytes, alice: str, *, hangs_up: bool
+    ):
+        with Wire(served.port, window_bytes=4096) as wire:
+            wire.send(export)
+            await until(lambda: bool(served.state.tasks))
+            if hangs_up:
+                await asyncio.to_thread(wire.some)
+                wire.reset()
+            await until(lambda: not served.state.tasks)
+
+        (await app.state.services.streams.take(alice)).leave()

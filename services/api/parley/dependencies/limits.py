@@ -51,6 +51,9 @@ class Limits:
     async def count_refresh(self, user_id: str) -> None:
         self._admit(await self._limits.refresh(user_id), user_id)
 
+    def enter_search(self, user_id: str) -> None:
+        self._enter(self._limits.searches, user_id, user_id)
+
     async def take_slot(self, user_id: str) -> Slot:
         """
         It is held until the request has ended, and by whoever else holds it.

@@ -1,13 +1,20 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
-from parley.core.errors import AccountGone, ConversationNotFound, InvalidCursor, RateLimited
+from parley.core.errors import (
+    AccountGone,
+    ConversationNotFound,
+    InvalidCursor,
+    RateLimited,
+    TooManyStreams,
+)
 from parley.dependencies.auth import UserId
 from parley.dependencies.limits import RequestLimits
-from parley.dependencies.paging import LIMIT, Cursor, Limit
+from parley.dependencies.paging import LIMIT, Cursor, Limit, Sought
 from parley.dependencies.services import Conversations
+from parley.routers._lines import JsonLines
 from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
 from parley.schemas.conversations import (
     Conversation,
@@ -17,6 +24,17 @@ from parley.schemas.conversations import (
     Order,
 )
 from parley.schemas.paging import ConversationDetail, Deleted, Page
+
+# As OpenAPI 3.2 has it for sequential media types: as if all the lines were one array.
+_LINES = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"$ref": "#/components/schemas/Conversation"},
+            {"$ref": "#/components/schemas/Message"},
+        ]
+    },
+}
 
 router = APIRouter(prefix="/conversations", tags=["conversations"], route_class=JsonRoute)
 
@@ -36,12 +54,24 @@ async def create_conversation(
     return await conversations.create(user_id, draft)
 
 
-@router.get("", responses=problems(InvalidCursor, *TOKEN, *STORE))
+@router.get("", responses=problems(InvalidCursor, *TOKEN, RateLimited, *STORE))
 async def list_conversations(
-    user_id: UserId, conversations: Conversations, limit: Limit = LIMIT, cursor: Cursor = None
+    user_id: UserId,
+    conversations: Conversations,
+    limits: RequestLimits,
+    *,
+    q: Sought = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
 ) -> Page[Conversation]:
-    """Your conversations; the last changed come first."""
-    return await conversations.newest(user_id, limit, cursor)
+    """
+    Your conversations, or those whose title or messages have `q` in them; the last changed come first.
+
+    Messages that were replaced do not count. Two searches of yours may run at once.
+    """
+    if q is not None:
+        limits.enter_search(user_id)
+    return await conversations.newest(user_id, limit, cursor, containing=q)
 
 
 @router.get("/{conversation_id}", responses=problems(*TOKEN, ConversationNotFound, *STORE))
@@ -98,6 +128,13 @@ async def list_messages(
         Order | None,
         Query(description="`asc`, oldest first, unless the cursor says otherwise."),
     ] = None,
+    superseded: Annotated[
+        bool,
+        Query(
+            description="Also messages that were replaced; in the order of position, then id, so"
+            " that of one position the last is what is shown. Send it again with each `cursor`."
+        ),
+    ] = False,
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Page[Message]:
@@ -106,4 +143,37 @@ async def list_messages(
 
     A page of long messages ends before `limit`: there is more as long as there is a `next_cursor`.
     """
-    return await conversations.messages(user_id, conversation_id, order, limit, cursor)
+    return await conversations.messages(
+        user_id, conversation_id, order, limit, cursor, with_superseded=superseded
+    )
+
+
+@router.get(
+    "/{conversation_id}/export",
+    status_code=200,
+    response_class=JsonLines,
+    responses={
+        200: {
+            "description": "JSON Lines: the conversation, then a message a line, oldest first.",
+            "content": {JsonLines.media_type: {"schema": _LINES}},
+        },
+        **problems(*TOKEN, ConversationNotFound, TooManyStreams, *STORE),
+    },
+)
+async def export_conversation(
+    user_id: UserId,
+    conversation_id: UUID,
+    conversations: Conversations,
+    limits: RequestLimits,
+) -> Response:
+    """
+    All of one conversation, as a file.
+
+    It is whole where as many messages follow as the conversation's `length` says. What breaks it off,
+    such as deleting the conversation meanwhile, ends the connection before its end.
+    """
+    await limits.take_slot(user_id)
+    lines = conversations.export(user_id, conversation_id)
+    # A refusal is raised here, before anything is sent: a problem, never half a file.
+    first = await anext(lines)
+    return JsonLines(first, lines, filename=f"conversation-{conversation_id}.jsonl")

@@ -100,3 +100,10 @@ class ConversationKey(NamedTuple):
 
     updated_at: datetime
     id: UUID
+
+
+class MessageKey(NamedTuple):
+    """A place among a conversation's messages; a message that was replaced shares its position."""
+
+    position: int
+    id: UUID

@@ -19,6 +19,8 @@ ATTEMPTS_AT_ONCE = 6
 PASSWORD_CHANGES_AT_ONCE = 2
 # Retries of what is being answered: they cost no turn, only the connection they wait on.
 JOINS_AT_ONCE = 100
+# Each may read all that its user has said, on a connection of its own.
+SEARCHES_AT_ONCE = 2
 
 
 class Crowd:
@@ -72,6 +74,7 @@ class LimitService:
         self.attempts = Crowd("address-at-once", ATTEMPTS_AT_ONCE)
         self.password_changes = Crowd("password-at-once", PASSWORD_CHANGES_AT_ONCE)
         self.joins = Crowd("join-at-once", JOINS_AT_ONCE)
+        self.searches = Crowd("search-at-once", SEARCHES_AT_ONCE)
 
     async def chat(self, user_id: str) -> Standing:
         return await self._hit(self._chat, user_id)

@@ -1,7 +1,9 @@
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from parley.core.caseless import pattern_of
 from parley.core.errors import ConversationNotFound
 from parley.crud.memory.accounts import hold_account
 from parley.crud.memory.tables import Tables, owned
@@ -36,10 +38,15 @@ class MemoryConversations:
         # One user's transactions run one after the other.
         return await self.get(conversation_id)
 
-    async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
+    async def newest(
+        self, limit: int, after: ConversationKey | None, *, containing: str | None = None
+    ) -> Sequence[Conversation]:
         conversations = sorted(
             owned(self._tables.conversations, self._user_id).values(), key=_key, reverse=True
         )
+        if containing is not None:
+            found = self._having(pattern_of(containing))
+            conversations = [c for c in conversations if c.id in found]
         return [c for c in conversations if after is None or _key(c) < after][:limit]
 
     async def update(self, conversation_id: UUID, changes: ConversationDraft) -> Conversation:
@@ -59,6 +66,15 @@ class MemoryConversations:
         for key, kept in owned(self._tables.messages, self._user_id).items():
             if kept.message.conversation_id == conversation_id:
                 del self._tables.messages[key]
+
+    def _having(self, pattern: str) -> set[UUID]:
+        titles = owned(self._tables.conversations, self._user_id).values()
+        messages = owned(self._tables.messages, self._user_id).values()
+        return {c.id for c in titles if re.search(pattern, c.title)} | {
+            stored.message.conversation_id
+            for stored in messages
+            if not stored.superseded and re.search(pattern, stored.message.content)
+        }
 
     def _put(self, conversation: Conversation) -> Conversation:
         self._tables.conversations[f"{self._user_id}/{conversation.id}"] = conversation

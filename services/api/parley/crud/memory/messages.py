@@ -1,9 +1,10 @@
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import gt, lt
 from uuid import UUID
 
 from parley.crud.memory.tables import StoredMessage, Tables, owned
-from parley.schemas.conversations import Message, Order
+from parley.schemas.conversations import Message, MessageKey, Order
 from parley.schemas.turns import TurnStatus
 
 
@@ -19,6 +20,7 @@ class MemoryMessages:
             stored.message
             for stored in self._in_order(conversation_id)
             if stored.message.position <= up_to
+            and not stored.superseded
             and self._status(stored.turn_id) is not TurnStatus.FAILED
         ]
         newest = visible[::-1][:max_messages]
@@ -26,24 +28,42 @@ class MemoryMessages:
         return newest[: sum(total <= max_characters for total in totals)][::-1]
 
     async def page(
-        self, conversation_id: UUID, order: Order, limit: int, after: int | None
+        self,
+        conversation_id: UUID,
+        order: Order,
+        limit: int,
+        after: MessageKey | None,
+        *,
+        with_superseded: bool = False,
     ) -> Sequence[Message]:
-        messages = [stored.message for stored in self._in_order(conversation_id)]
+        # Of those that are shown a position has one, whose successor may have another id.
+        parts = 2 if with_superseded else 1
+        messages = [
+            stored.message
+            for stored in self._in_order(conversation_id)
+            if with_superseded or not stored.superseded
+        ]
+        is_behind = gt
         if order is Order.NEWEST_FIRST:
-            shown = [m for m in reversed(messages) if after is None or m.position < after]
-        else:
-            shown = [m for m in messages if after is None or m.position > after]
-        return shown[:limit]
+            messages, is_behind = messages[::-1], lt
+        if after is not None:
+            last = after[:parts]
+            messages = [m for m in messages if is_behind(_key(m)[:parts], last)]
+        return messages[:limit]
 
     def _in_order(self, conversation_id: UUID) -> list[StoredMessage]:
         return sorted(
             (
                 stored
                 for stored in owned(self._tables.messages, self._user_id).values()
-                if stored.message.conversation_id == conversation_id and not stored.superseded
+                if stored.message.conversation_id == conversation_id
             ),
-            key=lambda stored: stored.message.position,
+            key=lambda stored: _key(stored.message),
         )
 
     def _status(self, turn_id: UUID) -> TurnStatus:
         return self._tables.turns[f"{self._user_id}/{turn_id}"].turn.status
+
+
+def _key(message: Message) -> MessageKey:
+    return MessageKey(message.position, message.id)

@@ -9,6 +9,7 @@ from parley.schemas.conversations import (
     ConversationDraft,
     ConversationKey,
     Message,
+    MessageKey,
     Order,
 )
 from parley.schemas.problem import Problem
@@ -38,8 +39,15 @@ class Conversations(Protocol):
         """
         ...
 
-    async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
-        """The last changed come first; `after` is the last one of the page before."""
+    async def newest(
+        self, limit: int, after: ConversationKey | None, *, containing: str | None = None
+    ) -> Sequence[Conversation]:
+        """
+        The last changed come first; `after` is the last one of the page before.
+
+        `containing`: those alone whose title has this text, or a message that is shown, in
+        whatever case (`core.caseless`).
+        """
         ...
 
     async def update(self, conversation_id: UUID, changes: ConversationDraft) -> Conversation:
@@ -152,7 +160,17 @@ class Messages(Protocol):
         ...
 
     async def page(
-        self, conversation_id: UUID, order: Order, limit: int, after: int | None
+        self,
+        conversation_id: UUID,
+        order: Order,
+        limit: int,
+        after: MessageKey | None,
+        *,
+        with_superseded: bool = False,
     ) -> Sequence[Message]:
-        """`after` is the last position of the page before. Empty for a conversation not there."""
+        """
+        By position; `with_superseded` those that were replaced too, by position and id.
+
+        `after` is the last one of the page before. Empty for a conversation not there.
+        """
         ...

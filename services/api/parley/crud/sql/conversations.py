@@ -2,12 +2,23 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from parley.core.caseless import pattern_of
 from parley.core.errors import ConversationNotFound
 from parley.crud.sql.accounts import hold_account
-from parley.models import ConversationRow, utc_now
+from parley.models import ConversationRow, MessageRow, utc_now
 from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
 
 
@@ -41,8 +52,12 @@ class SqlConversations:
         query = select(ConversationRow).where(self._mine(conversation_id))
         return _entity(await self._session.scalar(query.with_for_update(key_share=True)))
 
-    async def newest(self, limit: int, after: ConversationKey | None) -> Sequence[Conversation]:
+    async def newest(
+        self, limit: int, after: ConversationKey | None, *, containing: str | None = None
+    ) -> Sequence[Conversation]:
         query = select(ConversationRow).where(ConversationRow.user_id == self._user_id)
+        if containing is not None:
+            query = query.where(self._has(pattern_of(containing)))
         if after is not None:
             place = tuple_(ConversationRow.updated_at, ConversationRow.id)
             query = query.where(place < after)
@@ -66,6 +81,15 @@ class SqlConversations:
         )
         if deleted is None:
             raise ConversationNotFound
+
+    def _has(self, pattern: str) -> ColumnElement[bool]:
+        is_said = exists().where(
+            MessageRow.user_id == self._user_id,
+            MessageRow.conversation_id == ConversationRow.id,
+            ~MessageRow.superseded,
+            MessageRow.content.regexp_match(pattern),
+        )
+        return or_(ConversationRow.title.regexp_match(pattern), is_said)
 
     def _mine(self, conversation_id: UUID) -> ColumnElement[bool]:
         return and_(

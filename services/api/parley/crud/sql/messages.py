@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from parley.models import MessageRow
-from parley.schemas.conversations import Message, MessageStatus, Order, Role
+from parley.schemas.conversations import Message, MessageKey, MessageStatus, Order, Role
 
 
 class SqlMessages:
@@ -32,22 +32,32 @@ class SqlMessages:
         return [message_of(row) for row in rows]
 
     async def page(
-        self, conversation_id: UUID, order: Order, limit: int, after: int | None
+        self,
+        conversation_id: UUID,
+        order: Order,
+        limit: int,
+        after: MessageKey | None,
+        *,
+        with_superseded: bool = False,
     ) -> Sequence[Message]:
-        query = self._shown(conversation_id)
-        position = MessageRow.position
+        query = (self._all if with_superseded else self._shown)(conversation_id)
+        # Of those that are shown a position has one, whose successor may have another id.
+        parts = 2 if with_superseded else 1
+        key = (MessageRow.position, MessageRow.id)[:parts]
         oldest_first = order is Order.OLDEST_FIRST
         if after is not None:
-            query = query.where(position > after if oldest_first else position < after)
-        query = query.order_by(position if oldest_first else position.desc())
+            place, last = tuple_(*key), after[:parts]
+            query = query.where(place > last if oldest_first else place < last)
+        query = query.order_by(*(part if oldest_first else part.desc() for part in key))
         return [message_of(row) for row in await self._session.scalars(query.limit(limit))]
 
     def _shown(self, conversation_id: UUID) -> Select[MessageRow]:
         # In the words of the partial index's condition, which serves only a query that has it.
+        return self._all(conversation_id).where(~MessageRow.superseded)
+
+    def _all(self, conversation_id: UUID) -> Select[MessageRow]:
         return select(MessageRow).where(
-            MessageRow.user_id == self._user_id,
-            MessageRow.conversation_id == conversation_id,
-            ~MessageRow.superseded,
+            MessageRow.user_id == self._user_id, MessageRow.conversation_id == conversation_id
         )
 
 
