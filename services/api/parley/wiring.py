@@ -1,6 +1,7 @@
 """Everything that is asked of the floors below, made of what the settings say."""
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from parley import __version__
 from parley.core.database import create_engine
@@ -29,11 +30,15 @@ from parley.services.keys import KeyService
 from parley.services.limits import LimitService
 from parley.services.liveness import LiveSessions
 from parley.services.responders.base import Responder
+from parley.services.responders.echo import EchoResponder
 from parley.services.sessions import SessionService
 from parley.services.shared import Shared
 from parley.services.streams import StreamService
 from parley.services.turns import TurnRunner, TurnService
 from parley.services.workers import Worker
+
+if TYPE_CHECKING:
+    from parley.services.responders.openai import OpenAIResponder
 
 # A look-up is a query by key.
 _SESSIONS_POOL_SIZE = 4
@@ -68,6 +73,23 @@ def open_sessions(settings: Settings) -> BetterAuthSessions:
     )
     database = SqlDatabase(engine, timeout_seconds=settings.database_timeout_seconds)
     return SqlBetterAuthSessions(database, settings.better_auth_session_table)
+
+
+def open_responder(settings: Settings, closing: AsyncExitStack) -> Responder:
+    """What answers, as it is set; connects to nobody yet, and is closed by `closing`."""
+    return EchoResponder() if settings.responder == "echo" else open_openai(settings, closing)
+
+
+def open_openai(settings: Settings, closing: AsyncExitStack) -> "OpenAIResponder":
+    # Its library takes a second or two to import.
+    from parley.services.responders.openai import OpenAIResponder  # noqa: PLC0415
+
+    key = settings.openai_api_key
+    responder = OpenAIResponder(
+        base_url=settings.openai_base_url, api_key=None if key is None else key.get_secret_value()
+    )
+    closing.push_async_callback(responder.close)
+    return responder
 
 
 def services_of(
@@ -158,7 +180,7 @@ def _secrets(settings: Settings) -> list[str]:
 
 def _turn_limits(settings: Settings) -> ChatLimits:
     return ChatLimits(
-        models=("echo",),
+        models=settings.offered_models,
         system_prompt=settings.system_prompt,
         history_max_messages=settings.history_max_messages,
         silence_seconds=settings.model_timeout_seconds,
