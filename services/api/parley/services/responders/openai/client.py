@@ -13,7 +13,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 5
 # uvicorn, and so vLLM, hangs up after 5 s: what is kept for less is never found hung up.
 KEEP_SECONDS = 4
-EVENT_MAX_BYTES = 1024**2
+HELD_MAX_BYTES = 1024**2
 _EVENT_END = re.compile(rb"\n\r?\n|\r\r")
 
 # It names requests by what the other side calls them; whatever OPENAI_LOG has set.
@@ -51,25 +51,33 @@ def create_client(base_url: str | None, api_key: str | None) -> Client:
     )
 
 
+def is_stream(response: httpx2.Response) -> bool:
+    kind, _, _ = response.headers.get("Content-Type", "").partition(";")
+    return bool(kind.strip().lower() == "text/event-stream")
+
+
 class TooLong(httpx2.RemoteProtocolError):
-    """An event of more bytes than any has that says a piece of a reply."""
+    """An event, or a body that is no stream, of more bytes than any has that makes sense."""
 
 
-class _Events(httpx2.AsyncByteStream):
-    """The same bytes, as long as an event ends now and then: the library holds one until it does."""
+class _Bounded(httpx2.AsyncByteStream):
+    """The same bytes, as long as an event ends now and then: until it does, it is kept in memory."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, *, has_events: bool) -> None:
         self._stream = stream
+        self._has_events = has_events
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         held, last = 0, b""
         async for data in self._stream:
-            # The end of an event may come in two halves.
-            *ended, rest = _EVENT_END.split(last + data)
-            held = len(rest) if ended else held + len(data)
-            last = data[-3:]
-            if held > EVENT_MAX_BYTES:
-                msg = "An event does not end."
+            held += len(data)
+            if self._has_events:
+                # The end of an event may come in two halves.
+                *ended, rest = _EVENT_END.split(last + data)
+                held = len(rest) if ended else held
+                last = data[-3:]
+            if held > HELD_MAX_BYTES:
+                msg = "It does not end."
                 raise TooLong(msg)
             yield data
 
@@ -85,4 +93,4 @@ async def _bound(response: httpx2.Response) -> None:
     # Nothing was to be compressed: if it is, it stays so, and a small bomb stays small.
     response.headers.pop("Content-Encoding", None)
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - it is never sync
-    response.stream = _Events(response.stream)
+    response.stream = _Bounded(response.stream, has_events=is_stream(response))

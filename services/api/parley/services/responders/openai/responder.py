@@ -15,7 +15,7 @@ from openai import (
 
 from parley.services.responders.base import PromptMessage, Receipt
 from parley.services.responders.openai.chunks import Heard, names_of
-from parley.services.responders.openai.client import create_client
+from parley.services.responders.openai.client import create_client, is_stream
 from parley.services.responders.openai.faults import Fault, Nonsense, fault_before, fault_within
 
 LAST_WORDS_SECONDS = 2
@@ -102,8 +102,7 @@ class OpenAIResponder:
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        content_type = chunks.response.headers.get("Content-Type", "")
-        if content_type.partition(";")[0].strip().lower() != "text/event-stream":
+        if not is_stream(chunks.response):
             await chunks.close()
             msg = "it answered with no stream: does OPENAI_BASE_URL lead to its /v1?"
             raise Nonsense(msg)
