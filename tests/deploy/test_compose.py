@@ -21,6 +21,7 @@ FIXED = {
     "SHUTDOWN_ANNOUNCE_SECONDS",
     "SHUTDOWN_GRACE_SECONDS",
 }
+# The stack makes them, or reads them from files that it makes. OPENAI_API_KEY is only its owner's to give.
 SECRETS = {
     "AUTH_SECRET",
     "AUTH_SECRET_PREVIOUS",
@@ -58,6 +59,12 @@ class TestApi:
             told = {name: value for name, value in api["environment"].items() if name in passed}
             assert passed == told
             assert FIXED <= api["environment"].keys()
+
+    def test_it_reaches_a_model_wherever_that_is(self, apis: list[Service]):
+        """Over `front`, for nothing leaves `data`; and on this machine by a name."""
+        for api in apis:
+            assert {"data", "front"} == api["networks"].keys()
+            assert ["host.docker.internal:host-gateway"] == api["extra_hosts"]
 
     def test_what_it_is_told_are_settings(self, apis: list[Service]):
         settings = {name.upper() for name in Settings.model_fields}

@@ -273,7 +273,8 @@ class TestNetwork:
             }
             assert {"Ingress", "Egress"} == ways
 
-    def test_the_way_to_issuers_is_shut_until_its_component_opens_it(self, tree: Path):
+    @pytest.mark.parametrize("component", ["issuers", "model"])
+    def test_the_way_out_is_shut_until_a_component_opens_it(self, tree: Path, component: str):
         def opened() -> set[int]:
             overlay = Manifests.of("production", tree)
             return {
@@ -286,7 +287,8 @@ class TestNetwork:
             }
 
         before = opened()
-        change(tree, "production", "# - ../../components/issuers", "- ../../components/issuers")
+        way = f"- ../../components/{component}"
+        change(tree, "production", f"# {way}", way)
 
         assert ({53, 5432, 6379}, {53, 443, 5432, 6379}) == (before, opened())
 

@@ -17,10 +17,9 @@ from parley.routers import auth, chat, conversations, docs, health, keys, me, me
 from parley.routers._deprecation import deprecated
 from parley.schemas.health import Readiness
 from parley.services.responders.base import Responder
-from parley.services.responders.echo import EchoResponder
 from parley.services.turns.runner import TurnRunner
 from parley.services.workers import Worker
-from parley.wiring import open_store, services_of
+from parley.wiring import open_responder, open_store, services_of
 
 TITLE = "Parley"
 DESCRIPTION = """
@@ -81,9 +80,8 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.runner = runner
-    app.state.services = services_of(
-        settings, store, responder or EchoResponder(), runner, worker, closing=closing
-    )
+    responder = responder or open_responder(settings, closing)
+    app.state.services = services_of(settings, store, responder, runner, worker, closing=closing)
     _include_routers(app, has_local_accounts="local" in settings.auth_mode)
     problems.install(app)
     metrics.install(app)

@@ -12,6 +12,7 @@ VALUES = {
     "database_url": f"postgresql://api:{CANARY}@host/name",
     "database_migration_url": f"postgresql://owner:{CANARY}@host/name",
     "better_auth_database_url": f"postgresql://reader:{CANARY}@host/name",
+    "openai_api_key": CANARY,
     "redis_url": f"redis://:{CANARY}@host:6379/0",
 }
 SECRETS = [
@@ -21,6 +22,7 @@ SECRETS = [
     "better_auth_secret",
     "database_migration_url",
     "database_url",
+    "openai_api_key",
     "redis_url",
 ]
 every_secret = pytest.mark.parametrize("name", SECRETS)

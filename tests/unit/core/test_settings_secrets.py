@@ -8,6 +8,7 @@ SECRETS = {
     "auth_secret": CANARY,
     "auth_secret_previous": CANARY,
     "better_auth_secret": CANARY,
+    "openai_api_key": CANARY,
     "database_url": f"postgresql://parley:{CANARY}@db/parley",
     "database_migration_url": f"postgresql://parley:{CANARY}@db/parley",
     "better_auth_database_url": f"postgresql://parley:{CANARY}@db/parley",

@@ -153,3 +153,33 @@ class TestBetterAuth:
 
         Settings(**PRODUCTION | BETTER_AUTH | same | {"auth_mode": ("local",)}).check_serving()
         Settings(**PRODUCTION | BETTER_AUTH | same | {"environment": "staging"}).check_serving()
+
+
+class TestModel:
+    def test_the_echo_needs_nothing(self):
+        assert ("echo",) == Settings().offered_models
+
+    def test_a_server_of_ones_own_needs_no_key(self):
+        Settings(responder="openai", openai_base_url="http://host/v1", model="m").check_serving()
+
+    def test_openai_itself_needs_no_url(self):
+        Settings(responder="openai", openai_api_key="canary-4711", models="m").check_serving()
+
+    def test_each_thing_that_is_missing_has_a_line(self):
+        assert ["MODEL", "OPENAI_API_KEY"] == names(responder="openai")
+        assert ["OPENAI_API_KEY"] == names(responder="openai", model="m")
+        assert ["MODEL"] == names(responder="openai", openai_api_key="canary-4711")
+
+    @pytest.mark.parametrize(
+        ("model", "models", "offered"),
+        [
+            ("a", "", ("a",)),
+            (None, "a, b", ("a", "b")),
+            ("b", "a,b,a", ("b", "a")),
+            ("c", "a,b", ("c", "a", "b")),
+        ],
+    )
+    def test_the_default_is_first_and_each_is_there_once(
+        self, model: str | None, models: str, offered: tuple[str, ...]
+    ):
+        assert offered == Settings(model=model, models=models).offered_models

@@ -1,4 +1,6 @@
+import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from time import perf_counter
 from typing import NamedTuple
 
@@ -13,7 +15,9 @@ from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.redis.connection import ping
 from parley.services.health import is_served_by
-from parley.wiring import open_sessions, open_store
+from parley.wiring import open_openai, open_sessions, open_store
+
+MODEL_SECONDS = 10
 
 
 class Finding(NamedTuple):
@@ -34,7 +38,7 @@ async def examine() -> list[Finding]:
         *await _database(settings),
         await _redis(settings),
         *await _issuers(settings),
-        Finding("model", ok=True, detail="echo, which needs no model"),
+        await _model(settings),
     ]
 
 
@@ -133,3 +137,26 @@ async def _redis(settings: Settings) -> Finding:
     except Unavailable:
         return Finding("redis", ok=False, detail="REDIS_URL does not answer: is it running?")
     return Finding("redis", ok=True, detail="answers")
+
+
+async def _model(settings: Settings) -> Finding:
+    if settings.responder == "echo":
+        return Finding("model", ok=True, detail="echo, which needs no model")
+    # Slow to import, as `wiring` has it.
+    from parley.services.responders.openai import Fault  # noqa: PLC0415
+
+    where = settings.openai_base_url or "OpenAI"
+    try:
+        async with AsyncExitStack() as closing, asyncio.timeout(MODEL_SECONDS):
+            listed = await open_openai(settings, closing).models()
+    except Fault as fault:
+        return Finding("model", ok=False, detail=f"{where} cannot be used: {fault}")
+    except TimeoutError:
+        silent = f"{where} does not answer in {MODEL_SECONDS} s"
+        return Finding("model", ok=False, detail=silent)
+    # Ollama lists `name:latest` for what it is asked for as `name`.
+    missing = [m for m in settings.offered_models if not {m, f"{m}:latest"} & listed]
+    if missing:
+        lacks = f"{where} does not list {', '.join(missing)}: are MODEL and MODELS right?"
+        return Finding("model", ok=False, detail=lacks)
+    return Finding("model", ok=True, detail=f"{where} has {', '.join(settings.offered_models)}")

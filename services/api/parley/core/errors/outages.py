@@ -24,7 +24,16 @@ class IssuerUnavailable(Unavailable):
 
 
 class ModelUnavailable(Unavailable):
+    """With `retry_after_seconds` if whoever runs the model has said when it takes more."""
+
     code, title = "model-unavailable", "The model is unavailable"
+
+    def __init__(
+        self, message: str = "Try again shortly.", *, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message)
+        if retry_after_seconds is not None:
+            self.retry_after_seconds = retry_after_seconds
 
 
 class Overloaded(Unavailable):

@@ -7,10 +7,14 @@ from pydantic_settings import BaseSettings
 
 from parley.core.database import Pooler
 from parley.core.settings.values import (
+    ApiKey,
     AuthModes,
     DatabaseUrl,
+    Endpoint,
     Hosts,
     HttpUrl,
+    ModelName,
+    ModelNames,
     Networks,
     Origins,
     PostgresUrl,
@@ -160,6 +164,25 @@ class AccountSettings(BaseSettings):
 
 
 class ModelSettings(BaseSettings):
+    responder: Literal["echo", "openai"] = Field(
+        "echo",
+        description="What answers: `echo` needs no model; `openai` asks any server that speaks as"
+        " OpenAI does (vLLM, Ollama, llama.cpp, OpenAI).",
+    )
+    openai_base_url: Endpoint | None = Field(
+        None,
+        description="`openai`: where it is, up to its `/v1`, such as `http://localhost:11434/v1`."
+        " Empty: OpenAI itself.",
+    )
+    openai_api_key: ApiKey | None = Field(
+        None, description="`openai`: its key. A server of your own may need none."
+    )
+    model: ModelName | None = Field(
+        None, description="Model that is asked where a request names none. Empty: first of MODELS."
+    )
+    models: ModelNames = Field(
+        (), description="Models that a request may name; comma-separated. Empty: MODEL alone."
+    )
     system_prompt: str | None = Field(
         None, description="What the model is told first, in every conversation."
     )

@@ -70,6 +70,7 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
                 " processes share what is live through Redis"
             )
         faults += self._faults_of_issuers()
+        faults += self._faults_of_model()
         if self.is_production:
             faults += self._faults_in_production()
         if faults:
@@ -87,6 +88,22 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
         if self.auth_issuer is not None and issuers.count(self.auth_issuer) > 1:
             missing.append("AUTH_ISSUER: is another issuer's name here; each needs its own")
         return missing
+
+    def _faults_of_model(self) -> list[str]:
+        if self.responder != "openai":
+            return []
+        faults = []
+        if not self.model and not self.models:
+            faults.append("MODEL: set it, or MODELS, for RESPONDER is `openai`")
+        if self.openai_base_url is None and self.openai_api_key is None:
+            faults.append("OPENAI_API_KEY: set it, for OpenAI wants one; or OPENAI_BASE_URL")
+        return faults
+
+    @property
+    def offered_models(self) -> tuple[str, ...]:
+        """Those that may be asked for, the default first."""
+        named = (self.model, *self.models)
+        return tuple(dict.fromkeys(name for name in named if name)) or ("echo",)
 
     @property
     def better_auth_origin(self) -> str | None:

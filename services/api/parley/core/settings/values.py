@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from parley.core.database import engine_url
@@ -15,6 +15,9 @@ AuthMode = Literal["local", "jwks", "better-auth"]
 _RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_ENDPOINT = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?(/[^?#\s]*)?", re.IGNORECASE
+)
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -93,6 +96,35 @@ def _http(url: str) -> str:
     return url
 
 
+def _has_port_in_range(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _endpoint(url: str) -> str:
+    # A login in it would be shown wherever a setting that is no secret may be.
+    if not _ENDPOINT.fullmatch(url) or not _has_port_in_range(url):
+        msg = "must be a URL without login, `?` and `#`, such as http://localhost:11434/v1"
+        raise ValueError(msg)
+    return url
+
+
+def _visible(key: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+        msg = "must be visible ASCII characters: it is sent in a header"
+        raise ValueError(msg)
+    return key
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        msg = "must have printable characters only"
+        raise ValueError(msg)
+    return name
+
+
 def _rate(rate: str) -> str:
     if not _RATE.fullmatch(rate):
         msg = "must be a number in a time, such as 60/minute"
@@ -107,6 +139,7 @@ def _table(name: str) -> str:
     return name
 
 
+ApiKey = Annotated[SecretStr, AfterValidator(_visible)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
 # The validator that is named last is asked first.
 AuthModes = Annotated[
@@ -116,8 +149,13 @@ AuthModes = Annotated[
     BeforeValidator(_items),
 ]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Hosts = Annotated[CommaSeparated, AfterValidator(_hosts)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+ModelNames = Annotated[
+    tuple[ModelName, ...], Field(max_length=100), NoDecode, BeforeValidator(_items)
+]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
     NoDecode,

@@ -1,0 +1,127 @@
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+import structlog
+from openai import (
+    APIError,
+    AsyncStream,
+    BadRequestError,
+    OpenAIError,
+    UnprocessableEntityError,
+)
+
+from parley.services.responders.base import PromptMessage, Receipt
+from parley.services.responders.openai.chunks import Heard, names_of
+from parley.services.responders.openai.client import create_client, is_stream
+from parley.services.responders.openai.faults import Fault, Nonsense, fault_before, fault_within
+
+LAST_WORDS_SECONDS = 2
+
+log = structlog.get_logger(__name__)
+
+
+class OpenAIResponder:
+    """
+    Asks once, and believes nothing: what is not read as a reply is an error in words of ours.
+
+    A reply is whole once it has said why it ends; what comes or fails to come after that, but for
+    what it counted, is of no account.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        last_words_seconds: float = LAST_WORDS_SECONDS,
+    ) -> None:
+        self._client = create_client(base_url, api_key)
+        self._last_words_seconds = last_words_seconds
+        self._wish: dict[str, Any] = {"stream_options": {"include_usage": True}}
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def stream(
+        self, prompt: Sequence[PromptMessage], model: str
+    ) -> AsyncGenerator[str | Receipt]:
+        heard = Heard(model)
+        try:
+            async with await self._ask(prompt, model) as chunks:
+                while not heard.is_finished:
+                    yield await _next_piece(chunks, heard)
+                await self._hear_out(chunks, heard)
+        except Fault as fault:
+            log.warning("model-failed", model=model, reason=str(fault), code=fault.error.code)
+            raise fault.error from fault
+        yield heard.receipt
+
+    async def models(self) -> set[str]:
+        """
+        The names of those that it has.
+
+        Raises:
+            Fault: it cannot be asked, or makes no sense.
+        """
+        try:
+            async with self._client.models.with_streaming_response.list() as response:
+                return names_of(await response.json())
+        except APIError as error:
+            raise fault_before(error) from error
+        except (httpx2.RequestError, ValueError, RecursionError) as error:
+            raise fault_within(error) from error
+
+    async def _ask(self, prompt: Sequence[PromptMessage], model: str) -> AsyncStream[object]:
+        body = {
+            "model": model,
+            "messages": [message._asdict() for message in prompt],
+            "stream": True,
+        }
+        try:
+            try:
+                return await self._open(body | self._wish)
+            except (BadRequestError, UnprocessableEntityError):
+                if not self._wish:
+                    raise
+                # Some know no `stream_options`; they are not asked to count again.
+                chunks = await self._open(body)
+                self._wish = {}
+                return chunks
+        except APIError as error:
+            raise fault_before(error) from error
+
+    async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
+        # As plain JSON: the library's own types would be made of whatever comes.
+        chunks = await self._client.post(
+            "/chat/completions",
+            cast_to=object,
+            body=body,
+            stream=True,
+            stream_cls=AsyncStream[object],
+        )
+        if not is_stream(chunks.response):
+            await chunks.close()
+            msg = "it answered with no stream: does OPENAI_BASE_URL lead to its /v1?"
+            raise Nonsense(msg)
+        return chunks
+
+    async def _hear_out(self, chunks: AsyncStream[object], heard: Heard) -> None:
+        with suppress(Fault, TimeoutError):
+            async with asyncio.timeout(self._last_words_seconds):
+                while True:
+                    await _next_piece(chunks, heard)
+
+
+async def _next_piece(chunks: AsyncStream[object], heard: Heard) -> str:
+    """
+    Raises:
+        Fault: there is none, though it has not finished; or it makes no sense.
+    """
+    try:
+        chunk = await anext(chunks)
+    except (StopAsyncIteration, OpenAIError, ValueError, RecursionError) as error:
+        raise fault_within(error) from error
+    return heard.take(chunk)

@@ -1,0 +1,15 @@
+"""Everything that is asked of the floors below, made of what the settings say."""
+
+from parley.wiring.back_ends import open_openai, open_responder, open_sessions, open_store
+from parley.wiring.services import services_of
+from parley.wiring.turns import TurnServices, turn_services
+
+__all__ = [
+    "TurnServices",
+    "open_openai",
+    "open_responder",
+    "open_sessions",
+    "open_store",
+    "services_of",
+    "turn_services",
+]

@@ -1,0 +1,72 @@
+"""What runs turns."""
+
+from dataclasses import dataclass
+
+from parley.core.settings import Settings
+from parley.crud.ports import Store, StreamLog
+from parley.services.chat import ChatService
+from parley.services.history import History
+from parley.services.responders.base import Responder
+from parley.services.turns.acceptance import Acceptance
+from parley.services.turns.cancels import CancelWatch
+from parley.services.turns.listening import Listener
+from parley.services.turns.recording import Recorder
+from parley.services.turns.records import TurnRecords
+from parley.services.turns.relay import Relay
+from parley.services.turns.runner import TurnRunner
+from parley.services.turns.service import TurnService
+from parley.services.turns.starter import TurnStarter
+from parley.services.workers import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnServices:
+    chat: ChatService
+    turns: TurnService
+    relay: Relay
+    cancels: CancelWatch
+
+
+def turn_services(
+    settings: Settings,
+    *,
+    store: Store,
+    responder: Responder,
+    runner: TurnRunner,
+    worker: Worker,
+    log: StreamLog,
+) -> TurnServices:
+    """What runs turns in one process, and shows them to readers in any."""
+    records = TurnRecords(store)
+    relay = Relay(log, records)
+    history = History(
+        system_prompt=settings.system_prompt,
+        max_messages=settings.history_max_messages,
+        max_characters=settings.history_max_characters,
+    )
+    acceptance = Acceptance(
+        store, records, runner, worker, history, wait_seconds=settings.turn_wait_seconds
+    )
+    listener = Listener(
+        responder,
+        silence_seconds=settings.model_timeout_seconds,
+        reply_seconds=settings.model_reply_seconds,
+        reply_max_characters=settings.reply_max_characters,
+    )
+    starter = TurnStarter(
+        worker=worker,
+        runner=runner,
+        acceptance=acceptance,
+        relay=relay,
+        listener=listener,
+        recorder=Recorder(store, at_once=settings.database_pool_size),
+    )
+    turns = TurnService(
+        store, runner, records, relay, retention_seconds=settings.stream_retention_seconds
+    )
+    return TurnServices(
+        chat=ChatService(starter, turns, records, models=settings.offered_models),
+        turns=turns,
+        relay=relay,
+        cancels=CancelWatch(store, runner, worker),
+    )

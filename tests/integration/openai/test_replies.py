@@ -1,0 +1,178 @@
+"""What is asked, and what is made of a good answer."""
+
+import asyncio
+import json
+from contextlib import aclosing
+
+import pytest
+
+from parley.services.responders.base import Receipt
+from parley.services.responders.openai import OpenAIResponder
+from tests.integration.openai.listening import CANARY, PROMPT, TOLD, listen, text_of
+from tests.model_server import (
+    DONE,
+    MODEL,
+    USAGE,
+    ModelServer,
+    Then,
+    answer,
+    chunk,
+    end,
+    event,
+    head,
+    piece,
+    reply,
+)
+
+
+class TestReply:
+    async def test_the_prompt_is_asked_and_the_answer_comes_in_pieces(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        said = await listen(responder)
+
+        assert ["", "Hello", " there", "", Receipt(MODEL, USAGE)] == said
+        (asked,) = server.asked
+        assert "/v1/chat/completions" == asked.path
+        assert {
+            "model": "stub-1",
+            "messages": [
+                {"role": "system", "content": "Be kind."},
+                {"role": "user", "content": "Hi"},
+            ],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        } == asked.body
+
+    async def test_it_sends_the_key_and_nothing_of_the_environment(
+        self, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+    ):
+        for name in ("BASE_URL", "API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID"):
+            monkeypatch.setenv(f"OPENAI_{name}", CANARY)
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Mine: {CANARY}\nAuthorization: {CANARY}")
+        responder = OpenAIResponder(base_url=server.url, api_key="sk-secret")
+        assert "Hello there" == await text_of(responder)
+        await responder.close()
+
+        (asked,) = server.asked
+        assert "Bearer sk-secret" == asked.headers["authorization"]
+        assert CANARY not in asked.head
+        assert "identity" == asked.headers["accept-encoding"]
+
+    async def test_each_piece_is_there_as_soon_as_it_was_said(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        gate = asyncio.Event()
+        server.script = [head(), piece("first"), gate, piece(" second", "stop"), DONE]
+        async with aclosing(responder.stream(PROMPT, "stub-1")) as stream:
+            assert "first" == await anext(stream)
+            gate.set()
+            assert " second" == await anext(stream)
+
+    async def test_who_stops_listening_hangs_up(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        server.script = [head(), piece("first"), Then.STALL]
+        async with aclosing(responder.stream(PROMPT, "stub-1")) as stream:
+            await anext(stream)
+
+        async with asyncio.timeout(5):
+            await server.left.wait()
+
+    @pytest.mark.parametrize(
+        "sign",
+        [
+            chunk({"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}),
+            chunk({"index": 0, "delta": {"content": None}}),
+            chunk({"index": 0, "delta": None}),
+            chunk({"index": 0}),
+            chunk({"index": 0, "delta": {"content": ""}, "finish_reason": ""}),
+            chunk(),
+            event({"choices": None}),
+            event({}),
+        ],
+    )
+    async def test_what_has_no_words_is_a_sign_of_life(
+        self, server: ModelServer, responder: OpenAIResponder, sign: bytes
+    ):
+        server.script = [head(), sign, piece("word", "stop"), DONE]
+
+        assert ["", "word"] == (await listen(responder))[:-1]
+
+    async def test_lines_may_end_in_any_way_and_have_comments_between(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        crlf = b"".join(reply("a", "b")[1:]).replace(b"\n", b"\r\n")
+        server.script = [head(), b": ping\r\n\r\n", crlf]
+
+        assert "ab" == await text_of(responder)
+
+    async def test_what_no_store_keeps_is_left_out(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        server.script = reply("a\x00b", "c\ud83dd", "\U0001f600")
+
+        assert "abcd\U0001f600" == await text_of(responder)
+
+
+class TestReceipt:
+    @pytest.mark.parametrize(
+        "name", ["m" * 1_000_000, "m" * 201, "a\x00b", "a\nb", "\ud83d", "", 7, ["x"], None]
+    )
+    async def test_a_name_that_makes_no_sense_is_not_taken(
+        self, server: ModelServer, responder: OpenAIResponder, name: object
+    ):
+        last = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
+        server.script = [head(), chunk(last, model=name), DONE]
+
+        assert Receipt("stub-1") == (await listen(responder))[-1]
+
+    @pytest.mark.parametrize(
+        ("usage", "counted"),
+        [
+            (None, None),
+            ("many", None),
+            ([], None),
+            ({"prompt_tokens": "1", "completion_tokens": 1.5, "total_tokens": True}, None),
+            ({"prompt_tokens": -1, "completion_tokens": 2**53}, None),
+            (USAGE | {"prompt_tokens": 10**4000}, {"completion_tokens": 2, "total_tokens": 13}),
+            (USAGE | {"prompt_tokens_details": {"cached_tokens": 1}, "cost": 1}, USAGE),
+        ],
+    )
+    async def test_only_counts_are_counted(
+        self,
+        server: ModelServer,
+        responder: OpenAIResponder,
+        usage: object,
+        counted: dict[str, int] | None,
+    ):
+        server.script = reply("x", usage=usage)
+
+        assert Receipt(MODEL, counted) == (await listen(responder))[-1]
+
+    async def test_counts_may_come_with_the_last_words(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        last = {"index": 0, "delta": {"content": "x"}, "finish_reason": "length"}
+        server.script = [head(), chunk(last, usage=USAGE), DONE]
+
+        assert ["x", Receipt(MODEL, USAGE)] == await listen(responder)
+
+    @pytest.mark.parametrize(
+        "after", [[Then.CUT], [event(json.loads(TOLD))], [b"data: {\n\n"], [Then.STALL], []]
+    )
+    async def test_a_reply_that_has_finished_is_whole_whatever_comes_then(
+        self, server: ModelServer, responder: OpenAIResponder, after: list
+    ):
+        server.script = [head(), piece("whole"), end(), *after]
+
+        assert ["whole", "", Receipt(MODEL)] == await listen(responder)
+
+    @pytest.mark.parametrize("status", ["400 Bad Request", "422 Unprocessable Content"])
+    async def test_who_cannot_be_asked_to_count_is_asked_without(
+        self, server: ModelServer, responder: OpenAIResponder, status: str
+    ):
+        server.scripts = [answer(status, TOLD), reply("one"), reply("two")]
+
+        assert ["one", "two"] == [await text_of(responder), await text_of(responder)]
+        assert [True, False, False] == ["stream_options" in asked.body for asked in server.asked]
