@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from contextvars import Context
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ import structlog
 
 from parley.core.errors import Unavailable
 from parley.core.metrics import REDIS_AWAY, REDIS_OUTAGES
+from parley.core.tasks import cancel
 from parley.crud.ports import Common, Place, Stretch
 
 COOL_DOWN_SECONDS = 1.0
@@ -58,9 +58,7 @@ class Shared:
 
     async def close(self) -> None:
         if self._probing is not None:
-            self._probing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._probing
+            await cancel(self._probing)
         await self._common.close()
 
     async def _until_it_answers(self) -> None:

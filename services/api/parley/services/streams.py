@@ -8,6 +8,7 @@ from uuid import UUID
 
 from parley.core.errors import TooManyStreams
 from parley.core.ids import new_id
+from parley.core.tasks import cancel
 from parley.crud.ports import SLOT_SECONDS
 from parley.services.shared import Shared
 
@@ -80,9 +81,7 @@ class StreamService:
     async def stop(self) -> None:
         """What is still held runs out by itself."""
         if self._shared is not None and self._keeping is not None:
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
+            await cancel(self._keeping)
             await self._hand_over(self._shared)
 
     async def _ask(self, user_id: str, slot_id: UUID) -> bool:

@@ -1,7 +1,6 @@
 """How the other processes see this one."""
 
 import asyncio
-from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -9,6 +8,7 @@ import structlog
 from parley.core.errors import Unavailable
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
+from parley.core.tasks import cancel
 from parley.crud.ports import LEASE_SECONDS, Store
 
 RENEW_SECONDS = LEASE_SECONDS / 3
@@ -44,9 +44,7 @@ class Worker:
 
     async def stop(self) -> None:
         if self._renewing is not None:
-            self._renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._renewing
+            await cancel(self._renewing)
         try:
             await self._store.forget(self.id)
         except Exception as error:  # noqa: BLE001 - without a store the lease runs out by itself

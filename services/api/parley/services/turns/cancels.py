@@ -1,12 +1,12 @@
 """How a process learns that a turn it runs is to end, whichever process was told so."""
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
 from parley.core.errors import TurnCancelled, Unavailable
 from parley.core.logging import frames_of
+from parley.core.tasks import cancel
 from parley.crud.ports import Store
 from parley.services.turns.runner import TurnRunner
 from parley.services.workers import Worker
@@ -31,9 +31,7 @@ class CancelWatch:
 
     async def stop(self) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+            await cancel(self._watching)
 
     async def _watch(self) -> None:
         while True:

@@ -13,6 +13,7 @@ import structlog
 
 from parley.core.errors import ConversationNotFound, InternalError, TurnNotFound, Unavailable
 from parley.core.logging import frames_of
+from parley.core.tasks import cancel
 from parley.crud.ports import Place, StreamLog, Stretch
 from parley.schemas.turns import Turn, TurnStatus
 from parley.services.turns.events import TurnEvents
@@ -93,11 +94,11 @@ class Relay:
 
     async def stop(self) -> None:
         if self._moving is not None:
-            self._moving.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._moving
+            await cancel(self._moving)
         for mirror in [*self._followed.values()]:
             self._forget(mirror)
+            if mirror.watching is not None:
+                await cancel(mirror.watching)
         with suppress(Unavailable):
             await self._write()
 
