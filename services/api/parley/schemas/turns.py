@@ -1,9 +1,10 @@
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from parley.schemas.base import STORABLE, Entity, RequestBody, absent
 from parley.schemas.conversations import Message, MessageStatus, Role
@@ -55,6 +56,13 @@ class ChatRequest(TurnOptions):
         strict=True,
         description="Put this message, and its reply, in the place of the conversation's last ones.",
     )
+
+    @model_validator(mode="after")
+    def _names_what_it_replaces(self) -> Self:
+        if self.replace_last and self.conversation_id is None:
+            code, message = "conversation_missing", "`replace_last` needs a conversation_id"
+            raise PydanticCustomError(code, message)
+        return self
 
 
 class RegenerateRequest(TurnOptions):

@@ -1,0 +1,207 @@
+"""A turn that is asked to end, by whichever process."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+from httpx import AsyncClient
+
+from parley.core.errors import ModelError, TurnCancelled, TurnNotFound
+from parley.core.ids import new_id
+from parley.crud.ports import Store
+from parley.schemas.conversations import MessageStatus
+from parley.schemas.turns import TurnStatus
+from tests.events import parse
+from tests.factories import messages_of
+from tests.responders import Gated, Scripted
+from tests.turn_process import Process, turn_of
+
+
+class TestHere:
+    async def test_what_was_said_is_recorded_as_cancelled_and_the_model_is_let_go(
+        self, store: Store, alice: str
+    ):
+        model = Gated("half ")
+        process = Process(store, model)
+        begun = await process.ask(alice)
+        started = await begun.events.started()
+        await model.asked.wait()
+
+        asked = await process.turns.cancel(alice, started.turn_id)
+        reply = await begun.events.outcome()
+
+        assert TurnStatus.RUNNING == asked.status
+        assert ("half ", MessageStatus.CANCELLED) == (reply.reply.content, reply.reply.status)
+        assert MessageStatus.COMPLETE == reply.message.status
+        assert model.was_closed
+        turn = await turn_of(store, alice, started.turn_id)
+        assert (TurnStatus.CANCELLED, None) == (turn.status, turn.problem)
+
+    async def test_before_the_first_piece_nothing_is_recorded_and_its_key_is_free(
+        self, store: Store, alice: str
+    ):
+        model = Gated()
+        process = Process(store, model)
+        begun = await process.ask(alice, key="k")
+        started = await begun.events.started()
+        await model.asked.wait()
+        await process.turns.cancel(alice, started.turn_id)
+
+        with pytest.raises(TurnCancelled) as told:
+            await begun.events.outcome()
+        assert str(started.turn_id) == told.value.members["turn_id"]
+        assert [] == await messages_of(store, alice, started.conversation_id)
+        turn = await turn_of(store, alice, started.turn_id)
+        assert turn.problem is not None
+        assert (TurnStatus.CANCELLED, "turn-cancelled") == (turn.status, turn.problem.code)
+        await process.idle()
+        model.gate.set()
+        assert "re: hello" == (await process.say(alice, "hello", key="k")).reply.content
+
+    async def test_the_model_is_shown_it_with_the_next_message(self, store: Store, alice: str):
+        """Unlike a failure: the user has seen what was said, and meant it to end there."""
+        process = Process(store, Gated("half"))
+        started = await process.begin(alice)
+        await process.turns.cancel(alice, started.turn_id)
+        await process.idle()
+        model = Scripted("ok")
+        await Process(store, model).say(alice, "go on", started.conversation_id)
+
+        said = [message.content for message in model.prompts[0]]
+        assert ["hello", "half", "go on"] in (said, ["hello", "half", *said])
+
+    async def test_one_that_has_ended_stays_as_it_is(self, store: Store, alice: str):
+        process = Process(store, Scripted("ok"))
+        said = await process.say(alice, "hello")
+        await process.idle()
+
+        assert TurnStatus.COMPLETE == (await process.turns.cancel(alice, said.turn_id)).status
+        assert said.reply.status is MessageStatus.COMPLETE
+
+    async def test_another_users_is_as_missing_as_nobodys(
+        self, store: Store, alice: str, bob: str
+    ):
+        model = Gated("half")
+        process = Process(store, model)
+        started = await process.begin(alice)
+        for user_id, turn_id in ((bob, started.turn_id), (alice, new_id())):
+            with pytest.raises(TurnNotFound):
+                await process.turns.cancel(user_id, turn_id)
+
+        await process.cancels.look()
+        model.gate.set()
+        await process.idle()
+        assert TurnStatus.COMPLETE == (await turn_of(store, alice, started.turn_id)).status
+
+
+class TestElsewhere:
+    async def test_the_process_that_runs_it_finds_out(self, store: Store, alice: str, bob: str):
+        model = Gated("half ")
+        here, there = (Process(store, model) for _ in range(2))
+        cancelled = await here.ask(alice)
+        started = await cancelled.events.started()
+        others = [await here.ask(user_id, "another") for user_id in (alice, bob)]
+        await model.asked.wait()
+
+        await there.turns.cancel(alice, started.turn_id)
+        await here.cancels.look()
+
+        assert MessageStatus.CANCELLED == (await cancelled.events.outcome()).reply.status
+        model.gate.set()
+        assert ["half re: another"] * 2 == [
+            (await other.events.outcome()).reply.content for other in others
+        ]
+
+    async def test_nobody_is_looked_through_as_long_as_nothing_is_asked(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        model = Gated("half ")
+        process = Process(store, model)
+        started = await process.begin(alice)
+        looked_through: list[str] = []
+        by_user = process.runner.by_user
+        monkeypatch.setattr(
+            process.runner, "by_user", lambda: looked_through.append("all") or by_user()
+        )
+        for _ in range(3):
+            await process.cancels.look()
+        assert [] == looked_through
+        await Process(store, model).turns.cancel(alice, started.turn_id)
+        for _ in range(3):
+            await process.cancels.look()
+        assert ["all"] == looked_through
+        await process.idle()
+
+    async def test_it_looks_by_itself(self, store: Store, alice: str, monkeypatch):
+        monkeypatch.setattr("parley.services.turns.cancels.LOOK_SECONDS", 0.01)
+        model = Gated("half ")
+        here, there = (Process(store, model) for _ in range(2))
+        here.cancels.start()
+        begun = await here.ask(alice)
+        await model.asked.wait()
+        await there.turns.cancel(alice, (await begun.events.started()).turn_id)
+
+        assert MessageStatus.CANCELLED == (await begun.events.outcome()).reply.status
+        await here.cancels.stop()
+
+    async def test_one_whose_process_is_gone_is_closed_at_once(self, store: Store, alice: str):
+        model = Gated("half ")
+        dead, alive = (Process(store, model) for _ in range(2))
+        started = await dead.begin(alice)
+        await model.asked.wait()
+        await store.forget(dead.worker.id)
+
+        turn = await alive.turns.cancel(alice, started.turn_id)
+
+        assert turn.problem is not None
+        assert (TurnStatus.FAILED, "worker-lost") == (turn.status, turn.problem.code)
+        model.gate.set()
+        await dead.idle()
+
+
+class TestRace:
+    async def test_the_first_reason_counts(self, store: Store, alice: str):
+        """Who shuts down does not make a failure of what was cancelled."""
+        model = Gated("half ")
+        process = Process(store, model)
+        begun = await process.ask(alice)
+        await model.asked.wait()
+        await process.turns.cancel(alice, (await begun.events.started()).turn_id)
+        await process.runner.stop(grace_seconds=0)
+
+        assert MessageStatus.CANCELLED == (await begun.events.outcome()).reply.status
+
+    async def test_a_model_that_fails_all_the_same_has_failed(self, store: Store, alice: str):
+        process = Process(store, Scripted("half", error=ModelError("It broke off.")))
+        begun = await process.ask(alice)
+        with pytest.raises(ModelError):
+            await begun.events.outcome()
+
+
+class TestHttp:
+    @pytest.fixture
+    def responder(self) -> Gated:
+        return Gated("half ")
+
+    async def test_202_and_the_stream_ends_with_what_there_is(
+        self, say, client: AsyncClient, alice: str, bearer, responder: Gated
+    ):
+        streaming = asyncio.create_task(say(stream=True))
+        await responder.asked.wait()
+        listed = await client.get("/api/v1/conversations", headers=bearer(alice))
+        path = f"/api/v1/conversations/{listed.json()['items'][0]['id']}"
+        running = (await client.get(path, headers=bearer(alice))).json()["running_turn"]
+
+        answer = await client.post(
+            f"/api/v1/turns/{UUID(running['id'])}/cancel", headers=bearer(alice)
+        )
+
+        assert (202, "running") == (answer.status_code, answer.json()["status"])
+        *_, done = parse((await streaming).text)
+        assert ("done", "cancelled", "half ") == (
+            done.name,
+            done.data["reply"]["status"],
+            done.data["reply"]["content"],
+        )
+        again = await client.post(f"/api/v1/turns/{running['id']}/cancel", headers=bearer(alice))
+        assert (202, "cancelled") == (again.status_code, again.json()["status"])
