@@ -25,14 +25,14 @@ class Admitted:
     """Lets everybody in, and counts them."""
 
     def __init__(self) -> None:
-        self.begun = self.joined = 0
+        self.begun = self.keyed = 0
 
     async def begin_turn(self) -> Slot:
         self.begun += 1
         return Slot(lambda: None)
 
-    def join_turn(self) -> None:
-        self.joined += 1
+    def enter_with_key(self) -> None:
+        self.keyed += 1
 
 
 class Process:

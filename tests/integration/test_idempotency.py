@@ -12,8 +12,10 @@ from parley.core.errors import (
     TurnInProgress,
 )
 from parley.core.ids import new_id
+from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.schemas.turns import ChatReply
+from tests.conftest import SECRET
 from tests.events import parse
 from tests.factories import make_conversation, messages_of
 from tests.responders import Gated, Scripted
@@ -66,7 +68,7 @@ class TestSameKey:
         first, second = await asyncio.gather(*reading)
         assert first == second
         assert not joined.is_replayed
-        assert (1, 1) == (process.admission.begun, process.admission.joined)
+        assert (1, 2) == (process.admission.begun, process.admission.keyed)
 
     async def test_one_that_is_done_is_replayed_and_costs_no_message(
         self, store: Store, alice: str
@@ -176,17 +178,18 @@ class TestAnotherRequest:
             await process.ask(alice, "hello", conversation_id, key="k", replace_last=True)
 
 
+@pytest.fixture
+def send(client: AsyncClient, alice: str, bearer):
+    async def send(key: str, message: str = "hello", **body):
+        headers = bearer(alice) | {"Idempotency-Key": key}
+        return await client.post(
+            "/api/v1/me/chat", json={"message": message, **body}, headers=headers
+        )
+
+    return send
+
+
 class TestHttp:
-    @pytest.fixture
-    def send(self, client: AsyncClient, alice: str, bearer):
-        async def send(key: str, message: str = "hello", **body):
-            headers = bearer(alice) | {"Idempotency-Key": key}
-            return await client.post(
-                "/api/v1/me/chat", json={"message": message, **body}, headers=headers
-            )
-
-        return send
-
     async def test_a_replay_says_that_it_is_one(self, send):
         first, again = await send("k"), await send("k")
 
@@ -234,3 +237,25 @@ class TestHttp:
         )
 
         assert (422, "invalid-request") == (refused.status_code, refused.json()["code"])
+
+
+class TestManyAtOnce:
+    @pytest.fixture
+    def responder(self) -> Gated:
+        return Gated("first ")
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(auth_secret=SECRET, streams_max_per_user=1)
+
+    async def test_so_many_may_wait_for_one_turn(self, send, responder: Gated):
+        """A retry takes no slot, which the turn has; there is a bound all the same."""
+        waiting = [asyncio.create_task(send("k")) for _ in range(5)]
+        await responder.asked.wait()
+        refused = await send("k")
+        responder.gate.set()
+        answered = await asyncio.gather(*waiting)
+
+        assert (429, "rate-limited") == (refused.status_code, refused.json()["code"])
+        assert [200] * 5 == [response.status_code for response in answered]
+        assert 200 == (await send("k")).status_code

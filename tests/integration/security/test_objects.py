@@ -16,6 +16,7 @@ from parley.crud.ports import Store
 from parley.schemas.conversations import Conversation
 from parley.schemas.keys import NewKey
 from tests.conftest import SECRET
+from tests.events import parse
 from tests.factories import make_conversation, record, session_of
 from tests.integration.security.operations import (
     METHODS,
@@ -46,6 +47,9 @@ TRIED = {
     ("path", "user_id"),
     ("query", "cursor"),
     ("body", "conversation_id"),
+    # Numbers, of the turn in the path.
+    ("query", "after"),
+    ("header", "Last-Event-ID"),
     # A secret, and no name: whoever has it is whom it is of (rows 22 to 24, test_sessions).
     ("body", "refresh_token"),
 }
@@ -310,8 +314,13 @@ class TestAFieldThatIsNotTheirs:
 
 
 def values_of(answer: Response) -> object:
-    is_one = answer.headers["Content-Type"] == "application/json"
-    return answer.json() if is_one else [json.loads(line) for line in answer.text.splitlines()]
+    match answer.headers["Content-Type"].partition(";")[0]:
+        case "application/json":
+            return answer.json()
+        case "text/event-stream":
+            return [event.data for event in parse(answer.text)]
+        case _:
+            return [json.loads(line) for line in answer.text.splitlines()]
 
 
 def keys_of(value: object) -> set[str]:

@@ -43,7 +43,9 @@ class Away:
 
 def limited(counts: MemoryLimiter, key: bytes = b"key") -> LimitService:
     address = Quota("address", 30, 60)
-    return LimitService(counts, None, chat=Quota("chat", 60, 60), address=address, key=key)
+    return LimitService(
+        counts, None, chat=Quota("chat", 60, 60), address=address, keyed_at_once=5, key=key
+    )
 
 
 class TestShared:
@@ -52,7 +54,9 @@ class TestShared:
         common = Away(MemoryLimiter())
         address = Quota("address", 3, 60)
         shared = Shared(common)
-        limits = LimitService(MemoryLimiter(), shared, chat=address, address=address, key=b"key")
+        limits = LimitService(
+            MemoryLimiter(), shared, chat=address, address=address, keyed_at_once=5, key=b"key"
+        )
         admitted = [(await limits.address("203.0.113.7")).is_admitted for _ in range(2)]
         common.is_away = True
         admitted += [(await limits.address("203.0.113.7")).is_admitted for _ in range(2)]

@@ -72,8 +72,8 @@ class Limits:
     def for_turn(self, user_id: str) -> "TurnAdmission":
         return TurnAdmission(self, user_id)
 
-    def join_turn(self, user_id: str) -> None:
-        self._enter(self._limits.joins, user_id, user_id)
+    def enter_with_key(self, user_id: str) -> None:
+        self._enter(self._limits.keyed, user_id, user_id)
 
     def _enter(self, crowd: Crowd, key: str, user_id: str | None) -> None:
         """It is inside until the request has ended."""
@@ -103,8 +103,8 @@ class TurnAdmission:
         await self._asking.count_message(self._user_id)
         return await self._asking.take_slot(self._user_id)
 
-    def join_turn(self) -> None:
-        self._asking.join_turn(self._user_id)
+    def enter_with_key(self) -> None:
+        self._asking.enter_with_key(self._user_id)
 
 
 def _headers(standings: Sequence[Standing]) -> dict[str, str]:

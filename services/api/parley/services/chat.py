@@ -34,10 +34,12 @@ class Admission(Protocol):
         """
         ...
 
-    def join_turn(self) -> None:
+    def enter_with_key(self) -> None:
         """
+        Before it is known whether there is a turn of this key: finding one costs no message.
+
         Raises:
-            RateLimited: too many wait for turns that others of their requests began.
+            RateLimited: too many of the user's requests that may be repeated are on their way.
         """
         ...
 
@@ -130,28 +132,26 @@ class ChatService:
     async def _place(self, order: TurnOrder, asking: Asking, admission: Admission) -> Reading:
         if order.idempotency_key is None:
             return Reading(await self._starter.begin(order, await admission.begin_turn()))
+        admission.enter_with_key()
         key = (order.user_id, order.idempotency_key)
         async with self._keys.setdefault(key, asyncio.Lock()):
-            if known := await self._known(order, asking, admission):
+            if known := await self._known(order, asking):
                 return known
             try:
                 return Reading(await self._starter.begin(order, await admission.begin_turn()))
             except TurnInProgress:
                 # The slot is taken or the key is: another process was faster.
-                if known := await self._known(order, asking, admission):
+                if known := await self._known(order, asking):
                     return known
                 raise
 
-    async def _known(
-        self, order: TurnOrder, asking: Asking, admission: Admission
-    ) -> Reading | None:
+    async def _known(self, order: TurnOrder, asking: Asking) -> Reading | None:
         assert order.idempotency_key is not None  # noqa: S101 - who asks has one
         found = await self._records.keyed(order.user_id, order.idempotency_key)
         if found is None:
             return None
         if found.fingerprint != order.fingerprint:
             raise IdempotencyKeyReused
-        admission.join_turn()
         if found.turn.status is TurnStatus.RUNNING:
             return self._turns.follow(order.user_id, found.turn)
         if asking.wants_events:

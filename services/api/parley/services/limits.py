@@ -17,8 +17,6 @@ REFRESHES = Quota("refresh", 60, 60)
 # A process hashes and lets wait 22 passwords, of all who come: nobody is to take the whole queue.
 ATTEMPTS_AT_ONCE = 6
 PASSWORD_CHANGES_AT_ONCE = 2
-# Retries of what is being answered: they cost no turn, only the connection they wait on.
-JOINS_AT_ONCE = 100
 # Each may read all that its user has said, on a connection of its own.
 SEARCHES_AT_ONCE = 2
 
@@ -63,6 +61,7 @@ class LimitService:
         *,
         chat: Quota,
         address: Quota,
+        keyed_at_once: int,
         key: bytes,
     ) -> None:
         self._own = own
@@ -73,7 +72,8 @@ class LimitService:
         self._key = key
         self.attempts = Crowd("address-at-once", ATTEMPTS_AT_ONCE)
         self.password_changes = Crowd("password-at-once", PASSWORD_CHANGES_AT_ONCE)
-        self.joins = Crowd("join-at-once", JOINS_AT_ONCE)
+        # Retries cost no turn, only the connection that they wait on.
+        self.keyed = Crowd("keyed-at-once", keyed_at_once)
         self.searches = Crowd("search-at-once", SEARCHES_AT_ONCE)
 
     async def chat(self, user_id: str) -> Standing:

@@ -84,5 +84,7 @@ def _rate_limits(settings: Settings, shared: Shared | None, key: bytes) -> Limit
         shared,
         chat=Quota.of("chat", settings.rate_limit_chat),
         address=Quota.of("address", settings.rate_limit_auth),
+        # As many tries of each as a client may make while it waits.
+        keyed_at_once=5 * settings.streams_max_per_user,
         key=key,
     )
