@@ -7,6 +7,7 @@ import pytest
 
 from parley.core.errors import (
     ConversationNotFound,
+    Draining,
     EventsGone,
     ModelError,
     TurnNotFound,
@@ -351,3 +352,41 @@ class TestLostWorker:
 
         assert isinstance(end, Problem)
         assert ConversationNotFound.code == end.code
+
+
+class TestLeaving:
+    async def test_who_reads_anothers_turn_is_let_go_to_read_on_elsewhere(
+        self, store: Store, alice: str
+    ):
+        log, model = LostLog(), Stepping("one ", "two")
+        here, there, stays = (Process(store, model, log=log) for _ in range(3))
+        async with here.relaying(), there.relaying(), stays.relaying():
+            begun = await here.ask(alice, key="k")
+            started = await begun.events.started()
+            reading = await there.turns.read(alice, started.turn_id)
+            events = reading.events.read()
+            assert [1] == [number for number, _ in await anext(events)]
+            joined = asyncio.create_task(there.say(alice, "hello", key="k"))
+            model.step()
+            assert [2] == [number for number, _ in await anext(events)]
+
+            there.runner.let_go()
+
+            assert [] == [several async for several in events]
+            with pytest.raises(Draining):
+                await joined
+            reading.leave()
+            model.step(2)
+            whole = await events_of(begun.events)
+            assert whole[2:] == await read_elsewhere(stays, alice, started, 2)
+
+    async def test_its_own_turns_are_read_to_their_end(self, store: Store, alice: str):
+        model = Gated("half ")
+        process = Process(store, model)
+        async with process.relaying():
+            begun = await process.ask(alice)
+            await model.asked.wait()
+            process.runner.let_go()
+            model.gate.set()
+
+            assert isinstance((await events_of(begun.events))[-1].event, ChatReply)

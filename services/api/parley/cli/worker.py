@@ -98,6 +98,7 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(TICK_SECONDS)
 
     async def _end_turns(self) -> None:
+        self._runner.let_go()
         # Also a request that is still being sent may begin its turn.
         await self._serve_on(
             self._grace_seconds,

@@ -38,7 +38,7 @@ def turn_services(
 ) -> TurnServices:
     """What runs turns in one process, and shows them to readers in any."""
     records = TurnRecords(store)
-    relay = Relay(log, records)
+    relay = Relay(log, records, runner)
     history = History(
         system_prompt=settings.system_prompt,
         max_messages=settings.history_max_messages,

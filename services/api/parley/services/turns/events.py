@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
 
-from parley.core.errors import AppError
+from parley.core.errors import AppError, Draining
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, Delta, TurnStarted
 
@@ -38,6 +38,7 @@ class TurnEvents:
         self.is_whole = True
         """False where pieces were lost on the way: what was missing is then one piece."""
         self._started: TurnStarted | None = None
+        self._is_broken_off = False
         self._news = asyncio.Event()
 
     def start(self, started: TurnStarted) -> None:
@@ -57,6 +58,11 @@ class TurnEvents:
         """With what was `recorded` of its reply, which may be more than was heard here."""
         self._complete(recorded)
         self.end = error
+        self._tell()
+
+    def break_off(self) -> None:
+        """Nothing more is told here; whoever reads is to read on elsewhere."""
+        self._is_broken_off = True
         self._tell()
 
     def _complete(self, text: str) -> None:
@@ -83,8 +89,10 @@ class TurnEvents:
         return self._started
 
     async def ended(self) -> ChatReply | AppError:
-        """Wait until it has."""
+        """Wait until it has; who is to read on elsewhere is told so."""
         while self.end is None:
+            if self._is_broken_off:
+                return Draining()
             await self._news.wait()
         return self.end
 
@@ -106,7 +114,8 @@ class TurnEvents:
 
     async def read(self, after: int = 0) -> AsyncGenerator[Sequence[Numbered]]:
         """
-        Every event behind number `after`, several at once for one who was slow; then the end.
+        Every event behind number `after`, several at once for one who was slow; then the end, unless
+        it is to be read elsewhere.
 
         Where pieces were lost the end comes right behind `after`, with the whole reply in it. Nothing
         is yielded to one who has had the end.
@@ -128,9 +137,11 @@ class TurnEvents:
                 ]
                 had = news[-1].number
                 yield news
-            elif end is None:
-                await self._news.wait()
-            else:
+            elif end is not None:
                 break
+            elif self._is_broken_off:
+                return
+            else:
+                await self._news.wait()
         if self.has_more(had):
             yield [Numbered(had + 1, problem_of(end) if isinstance(end, AppError) else end)]

@@ -18,7 +18,7 @@ from parley.crud.ports import Place, StreamLog, Stretch
 from parley.schemas.turns import Turn, TurnStatus
 from parley.services.turns.events import TurnEvents
 from parley.services.turns.records import TurnRecords, started_by
-from parley.services.turns.runner import LiveTurn
+from parley.services.turns.runner import LiveTurn, TurnRunner
 
 TICK_SECONDS = 0.03
 PIECES_AT_ONCE = 2000
@@ -81,9 +81,10 @@ class Relay:
     the log has lost, or never got, is in the store once the turn has ended.
     """
 
-    def __init__(self, log: StreamLog, records: TurnRecords) -> None:
+    def __init__(self, log: StreamLog, records: TurnRecords, runner: TurnRunner) -> None:
         self._log = log
         self._records = records
+        self._runner = runner
         self._carried: dict[LiveTurn, _Carried] = {}
         self._followed: dict[UUID, Mirror] = {}
         self._is_needed = asyncio.Event()
@@ -132,6 +133,9 @@ class Relay:
         while True:
             await self._is_needed.wait()
             await asyncio.sleep(TICK_SECONDS)
+            if self._runner.is_letting_go:
+                for mirror in self._followed.values():
+                    mirror.break_off()
             try:
                 await self._write()
                 await self._read([m for m in self._followed.values() if m.end is None])

@@ -72,6 +72,7 @@ class TurnRunner:
         self._running: dict[asyncio.Task[None], LiveTurn] = {}
         self._is_closed = False
         self.is_draining = False
+        self.is_letting_go = False
 
     def start(
         self,
@@ -118,11 +119,15 @@ class TurnRunner:
         await (asyncio.wait(tasks, timeout=seconds) if tasks else asyncio.sleep(seconds))
 
     def open(self) -> None:
-        self._is_closed = self.is_draining = False
+        self._is_closed = self.is_draining = self.is_letting_go = False
 
     def announce_stop(self) -> None:
         """Whoever asks is told that this process is about to go; it still begins what comes."""
         self.is_draining = True
+
+    def let_go(self) -> None:
+        """Who reads a turn of another process here is to read on at one that stays."""
+        self.is_letting_go = True
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Begin nothing new, let turns finish within the grace, then end them with what they have."""
