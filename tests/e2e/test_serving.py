@@ -56,6 +56,33 @@ class TestStop:
                 assert "first re: late" == rest_of(late)[-1].data["reply"]["content"]
         assert 0 == server.wait()
 
+    def test_who_reads_anothers_turn_does_not_keep_it(
+        self, tmp_path: Path, sqlite_url: str, redis_url: str
+    ):
+        """Nor is waited for: they read on elsewhere, behind the last event that they have."""
+        variables = {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_url}
+        with (
+            Server(tmp_path, *SLOW_SERVER, **variables) as here,
+            Server(tmp_path, SHUTDOWN_GRACE_SECONDS="600", **variables) as there,
+            account(here.url) as client,
+            turn_under_way(client, "hi") as lines,
+        ):
+            (conversation,) = client.get("/conversations").json()["items"]
+            detail = client.get(f"/conversations/{conversation['id']}").json()
+            events = f"/api/v1/turns/{detail['running_turn']['id']}/events"
+            with httpx.stream("GET", f"{there.url}{events}", headers=client.headers) as reading:
+                followed = reading.iter_lines()
+                while next(followed) != 'data: {"text":"first "}':
+                    pass
+                there.begin_to_stop()
+                assert [] == [line for line in followed if line]
+            assert 0 == there.wait()
+
+            (tmp_path / "go").touch()
+            whole = rest_of(lines)
+            rest = client.get(f"{here.url}{events}", headers={"Last-Event-ID": "2"})
+            assert whole == parse(rest.text)
+
     @pytest.mark.parametrize("database", ["sqlite", "postgres"])
     def test_what_runs_beyond_the_grace_is_cut_recorded_and_told(
         self, tmp_path: Path, database: str, request: pytest.FixtureRequest
