@@ -300,6 +300,38 @@ class TestLostLog:
 
             assert whole == await read_elsewhere(there, alice, started)
 
+    async def test_many_turns_come_through_an_outage(self, store: Store, alice: str):
+        """Each question to the log is small, however much there is to say when it is back."""
+
+        class Measuring(LostLog):
+            largest = 0
+
+            async def append(self, stretches: Sequence[Stretch]) -> Sequence[int]:
+                said = sum(len(piece) for stretch in stretches for piece in stretch.pieces)
+                self.largest = max(self.largest, said, len(stretches) * 1000)
+                return await super().append(stretches)
+
+        log = Measuring()
+        log.is_there = False
+        model = Stepping(*["x" * 100] * 300)
+        process = Process(store, model, log=log, reply_max_characters=30_000)
+        other = Process(store, model, log=log)
+        async with process.relaying(), other.relaying():
+            begun = [await process.ask(alice) for _ in range(30)]
+            model.step(30 * 300)
+            while model.steps.qsize():
+                await asyncio.sleep(0)
+            log.is_there = True
+            model.step(30)
+            replies = [await reading.events.outcome() for reading in begun]
+            await process.idle()
+            for reading, reply in zip(begun, replies, strict=True):
+                started = await reading.events.started()
+                found = await read_elsewhere(other, alice, started)
+                assert (302, reply) == (len(found), found[-1].event)
+
+        assert log.largest <= relay_module.CHARACTERS_AT_ONCE
+
     async def test_a_turn_that_outlives_an_outage_is_kept_whole(self, store: Store, alice: str):
         log, model = LostLog(), Stepping("one ", "two ", "three")
         here, there = (Process(store, model, log=log) for _ in range(2))
@@ -333,6 +365,27 @@ class TestLostWorker:
         assert "worker-lost" == end.code
         assert [1, 2] == [number for number, _ in said]
         assert [started.turn_id, started.conversation_id] == [end.turn_id, end.conversation_id]
+        model.gate.set()
+        await dead.idle()
+
+    @pytest.mark.parametrize("after", [1, 2, 7])
+    async def test_however_much_they_have_had(self, store: Store, alice: str, after: int):
+        """A direct reader is ahead of the log: what it had last may never have been written."""
+        log, model = LostLog(), Gated("half")
+        dead, alive = (Process(store, model, log=log) for _ in range(2))
+        async with alive.relaying():
+            async with dead.relaying():
+                started = await dead.begin(alice)
+                await model.asked.wait()
+            await store.forget(dead.worker.id)
+            for _ in range(2):
+                reading = await alive.turns.read(alice, started.turn_id)
+                assert reading.events.has_more(after)
+                *_, (number, end) = await events_of(reading.events, after)
+                reading.leave()
+
+                assert isinstance(end, Problem)
+                assert ("worker-lost", max(after, 2) + 1) == (end.code, number)
         model.gate.set()
         await dead.idle()
 

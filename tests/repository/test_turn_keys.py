@@ -192,6 +192,46 @@ class TestReplace:
             assert None is await tx.turns.last(conversation.id)
 
 
+class TestAbandoned:
+    async def test_a_running_turn_is_as_soon_as_its_workers_lease_has_run_out(
+        self, store: Store, alice: str, bob: str
+    ):
+        worker_id = new_id()
+        await store.renew(worker_id)
+        conversation = await make_conversation(store, alice)
+        turn = await accept(store, alice, new_turn(conversation.id, worker_id=worker_id))
+
+        async def is_abandoned(user_id: str) -> bool:
+            async with store.begin(user_id, read_only=True) as tx:
+                return await tx.turns.is_abandoned(turn.id)
+
+        assert not await is_abandoned(alice)
+        await store.forget(worker_id)
+        assert await is_abandoned(alice)
+        assert not await is_abandoned(bob)
+        async with store.begin(alice) as tx:
+            await tx.turns.close(turn, TurnStatus.FAILED, PROBLEM)
+        assert not await is_abandoned(alice)
+
+
+class TestAge:
+    async def test_it_counts_from_the_end_by_the_stores_clock(self, store: Store, alice: str):
+        conversation = await make_conversation(store, alice)
+        running = await accept(store, alice, new_turn(conversation.id))
+
+        async def age() -> float:
+            async with store.begin(alice, read_only=True) as tx:
+                return await tx.turns.seconds_since_end(running.id)
+
+        assert 0 == await age()
+        async with store.begin(alice) as tx:
+            await tx.turns.close(running, TurnStatus.FAILED, PROBLEM)
+        first = await age()
+        assert 0 <= first < 60
+        while await age() == first:
+            pass
+
+
 class TestCancel:
     async def test_a_running_turn_is_to_end_and_its_worker_is_told_to_look(
         self, store: Store, alice: str
@@ -206,6 +246,9 @@ class TestCancel:
             asked = await tx.turns.request_cancel(turn.id)
 
         assert (turn.id, TurnStatus.RUNNING) == (asked.id, asked.status)
+        assert 1 == await store.cancels(worker_id)
+        async with store.begin(alice) as tx:
+            await tx.turns.request_cancel(turn.id)
         assert 1 == await store.cancels(worker_id)
         async with store.begin(alice, read_only=True) as tx:
             assert [turn.id] == await tx.turns.to_cancel(worker_id)

@@ -110,6 +110,12 @@ ATTEMPTS = {
     "conversations.delete": Attempt(
         lambda tx, bobs: tx.conversations.delete(bobs.conversation.id), ConversationNotFound
     ),
+    "turns.is_abandoned": Attempt(
+        lambda tx, bobs: tx.turns.is_abandoned(bobs.running.id), answer=False
+    ),
+    "turns.seconds_since_end": Attempt(
+        lambda tx, bobs: tx.turns.seconds_since_end(bobs.whole.turn_id), 0
+    ),
     "turns.close_abandoned": Attempt(
         lambda tx, bobs: tx.turns.close_abandoned(bobs.running.conversation_id, PROBLEM),
         answer=False,

@@ -1,7 +1,6 @@
-import json
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
+from time import sleep
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -9,9 +8,14 @@ from uuid import UUID
 import httpx2
 import typer
 
+from parley.cli.saying import Saying
+
 CONNECT_SECONDS = 5.0
 # Parley sends a comment every 15 s while a reply is on its way.
 SILENCE_SECONDS = 60.0
+# How often a connection is made again, and how soon: long enough for a server that is restarted.
+TRIES = 20
+PAUSE_SECONDS = 0.5
 
 
 class Refused(Exception):
@@ -111,25 +115,28 @@ class Terminal:
             return None
         return None if message == "/quit" else message
 
-    def _say(self, message: str, *, again: bool = True) -> None:
-        body = {"message": message, "conversation_id": self._conversation_id, "stream": True}
-        try:
-            with self._http.stream("POST", "/me/chat", json=body) as response:
-                if response.status_code == httpx2.codes.UNAUTHORIZED and again:
-                    # The token ran out; nothing was accepted, so saying it again is saying it once.
-                    self._authenticate("refresh", {"refresh_token": self._refresh_token})
-                    self._say(message, again=False)
-                    return
-                if response.is_error:
-                    response.read()
-                    typer.echo(str(_refusal(response)), err=True)
-                    return
-                for event, data in _events(response.iter_lines()):
+    def _say(self, message: str) -> None:
+        """A connection that breaks is made again; Ctrl-C ends the reply with what there is."""
+        saying = Saying(self._http, {"message": message, "conversation_id": self._conversation_id})
+        for _ in range(TRIES):
+            try:
+                for event, data in saying.events():
                     self._on_event(event, data)
-        except httpx2.HTTPError as error:
-            typer.echo(
-                f"\nThe connection broke: {error}. The turn may have been recorded.", err=True
-            )
+                if saying.has_ended:
+                    return
+            except httpx2.HTTPStatusError as refused:
+                if refused.response.status_code != httpx2.codes.UNAUTHORIZED:
+                    typer.echo(str(_refusal(refused.response)), err=True)
+                    return
+                self._authenticate("refresh", {"refresh_token": self._refresh_token})
+            except httpx2.HTTPError:
+                sleep(PAUSE_SECONDS)
+            except KeyboardInterrupt:
+                saying.cancel()
+        typer.echo(
+            "\nThe connection broke, and nothing answers. The turn may have been recorded.",
+            err=True,
+        )
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:
         match event:
@@ -164,13 +171,3 @@ def _refusal(response: httpx2.Response) -> Refused:
         return Refused(why, problem["code"])
     except (ValueError, KeyError, TypeError):
         return Refused(f"HTTP {response.status_code}: is this Parley?")
-
-
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    event = ""
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if name == "event":
-            event = value
-        elif name == "data":
-            yield event, json.loads(value)

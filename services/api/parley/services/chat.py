@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from parley.core.errors import IdempotencyKeyReused, ModelNotOffered, TurnInProgress
 from parley.schemas.turns import ChatRequest, RegenerateRequest, TurnOptions, TurnStatus
 from parley.services.streams import Slot
 from parley.services.turns.orders import TurnOrder, fingerprint_of
+from parley.services.turns.queues import Queues
 from parley.services.turns.records import TurnRecords
 from parley.services.turns.service import Reading, TurnService
 from parley.services.turns.starter import TurnStarter
@@ -52,14 +52,16 @@ class ChatService:
         records: TurnRecords,
         *,
         models: Sequence[str],
+        wait_seconds: float,
     ) -> None:
         """`models` may be asked for; the first where none is."""
         self._starter = starter
         self._turns = turns
         self._records = records
         self._models = models
+        self._wait_seconds = wait_seconds
         # Of requests with one key that meet here, one at a time begins a turn or finds it begun.
-        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._queues = Queues()
 
     async def send(
         self, user_id: str, request: ChatRequest, asking: Asking, admission: Admission
@@ -134,7 +136,8 @@ class ChatService:
             return Reading(await self._starter.begin(order, await admission.begin_turn()))
         admission.enter_with_key()
         key = (order.user_id, order.idempotency_key)
-        async with self._keys.setdefault(key, asyncio.Lock()):
+        give_up_at = asyncio.get_running_loop().time() + self._wait_seconds
+        async with self._queues.turn(key, give_up_at=give_up_at):
             if known := await self._known(order, asking):
                 return known
             try:

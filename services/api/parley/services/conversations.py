@@ -3,7 +3,7 @@ from datetime import datetime
 from itertools import accumulate
 from uuid import UUID
 
-from parley.core.errors import ConversationNotFound, InvalidCursor, WorkerLost
+from parley.core.errors import ConversationNotFound, InvalidCursor
 from parley.core.ids import new_id
 from parley.core.security.cursors import Cursors
 from parley.crud.ports import Store, Transaction
@@ -16,7 +16,7 @@ from parley.schemas.conversations import (
     Order,
 )
 from parley.schemas.paging import ConversationDetail, Page
-from parley.services.turns.events import problem_of
+from parley.services.turns.records import TurnRecords
 
 DETAIL_MESSAGES = 50
 # Of a page's messages together, unless it is a single one: an answer stays in memory until it is
@@ -33,8 +33,9 @@ class ConversationService:
     Every method that names one raises ConversationNotFound for another user's or nobody's.
     """
 
-    def __init__(self, store: Store, cursors: Cursors) -> None:
+    def __init__(self, store: Store, records: TurnRecords, cursors: Cursors) -> None:
         self._store = store
+        self._records = records
         self._cursors = cursors
 
     async def create(self, user_id: str, draft: ConversationDraft) -> Conversation:
@@ -71,10 +72,7 @@ class ConversationService:
             )
             running = await tx.turns.running(conversation_id)
         if running is not None:
-            # It may be that nobody runs it any more; whoever meets it closes it.
-            async with self._store.begin(user_id) as tx:
-                if await tx.turns.close_abandoned(conversation_id, problem_of(WorkerLost())):
-                    running = None
+            running = await self._records.living(user_id, running)
         listing = _listing(conversation_id)
         page = self._page(user_id, listing, Order.NEWEST_FIRST, newest, DETAIL_MESSAGES)
         return ConversationDetail(

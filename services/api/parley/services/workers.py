@@ -1,6 +1,7 @@
 """How the other processes see this one."""
 
 import asyncio
+from math import inf
 from time import monotonic
 
 import structlog
@@ -12,6 +13,9 @@ from parley.core.tasks import cancel
 from parley.crud.ports import LEASE_SECONDS, Store
 
 RENEW_SECONDS = LEASE_SECONDS / 3
+RENEW_AGAIN_SECONDS = 0.5
+# As long as others may take to renew theirs once the store is back.
+RECOVERY_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +32,13 @@ class Worker:
         self.id = new_id()
         self._store = store
         self._held_until = 0.0
+        self._recovers_until = 0.0
         self._renewing: asyncio.Task[None] | None = None
+
+    @property
+    def is_recovering(self) -> bool:
+        """The store was away for this process, and so for others: they may be alive without a lease."""
+        return monotonic() < self._recovers_until
 
     async def ensure_lease(self) -> None:
         """
@@ -53,19 +63,27 @@ class Worker:
     async def _renew(self) -> None:
         # Counted from before the question: never longer than the store counts it.
         asked_at = monotonic()
-        await self._store.renew(self.id)
+        try:
+            await self._store.renew(self.id)
+        except Unavailable:
+            self._recovers_until = inf
+            raise
+        if self._recovers_until == inf:
+            self._recovers_until = monotonic() + RECOVERY_SECONDS
         self._held_until = asked_at + LEASE_SECONDS
 
     async def _keep_renewing(self) -> None:
         swept = False
         while True:
+            pause = RENEW_AGAIN_SECONDS
             try:
                 await self._renew()
                 if not swept:
                     await self._store.forget_dead()
                     swept = True
+                pause = RENEW_SECONDS
             except Unavailable as error:
                 log.warning("lease-not-renewed", code=error.code)
             except Exception as bug:  # noqa: BLE001 - as where there is no schema yet: it may come
                 log.error("lease-not-renewed", **frames_of(bug))
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(pause)

@@ -2,10 +2,9 @@
 
 from parley.wiring.back_ends import open_openai, open_responder, open_sessions, open_store
 from parley.wiring.services import services_of
-from parley.wiring.turns import TurnServices, turn_services
+from parley.wiring.turns import turn_services
 
 __all__ = [
-    "TurnServices",
     "open_openai",
     "open_responder",
     "open_sessions",

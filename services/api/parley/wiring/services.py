@@ -63,7 +63,7 @@ def services_of(
         authentication=authentication(settings, store, live, tokens, closing),
         cancels=answering.cancels,
         chat=answering.chat,
-        conversations=ConversationService(store, cursors),
+        conversations=ConversationService(store, answering.records, cursors),
         cookies=cookies(settings),
         health=HealthService(
             store, runner, version=__version__, refuses_faults=settings.is_production

@@ -23,6 +23,7 @@ from parley.services.workers import Worker
 class TurnServices:
     chat: ChatService
     turns: TurnService
+    records: TurnRecords
     relay: Relay
     cancels: CancelWatch
 
@@ -37,7 +38,7 @@ def turn_services(
     log: StreamLog,
 ) -> TurnServices:
     """What runs turns in one process, and shows them to readers in any."""
-    records = TurnRecords(store)
+    records = TurnRecords(store, worker)
     relay = Relay(log, records, runner)
     history = History(
         system_prompt=settings.system_prompt,
@@ -65,8 +66,15 @@ def turn_services(
         store, runner, records, relay, retention_seconds=settings.stream_retention_seconds
     )
     return TurnServices(
-        chat=ChatService(starter, turns, records, models=settings.offered_models),
+        chat=ChatService(
+            starter,
+            turns,
+            records,
+            models=settings.offered_models,
+            wait_seconds=settings.turn_wait_seconds,
+        ),
         turns=turns,
+        records=records,
         relay=relay,
         cancels=CancelWatch(store, runner, worker),
     )

@@ -60,12 +60,17 @@ class MemoryStreamLog:
 
     def _forget(self) -> None:
         """From the oldest on, up to the first that may stay."""
-        now = self._clock()
-        for key, log in list(self._logs.items()):
-            if log.keep_until < now or (log.has_ended and self._size > self._size_max):
-                self._size -= _size(self._logs.pop(key).pieces)
+        now, gone = self._clock(), []
+        size = self._size
+        for key, log in self._logs.items():
+            if log.keep_until < now or (log.has_ended and size > self._size_max):
+                gone.append(key)
+                size -= _size(log.pieces)
             elif log.has_ended:
-                return
+                break
+        for key in gone:
+            del self._logs[key]
+        self._size = size
 
 
 def _size(pieces: Sequence[str]) -> int:

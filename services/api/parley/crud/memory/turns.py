@@ -30,6 +30,11 @@ class MemoryTurns:
         self._tables = tables
         self._user_id = user_id
 
+    async def is_abandoned(self, turn_id: UUID) -> bool:
+        stored = self._tables.turns.get(f"{self._user_id}/{turn_id}")
+        is_running = stored is not None and stored.turn.status is TurnStatus.RUNNING
+        return stored is not None and is_running and self._is_dead(stored.worker_id)
+
     async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
         running = self._running(conversation_id)
         if running is None or not self._is_dead(running.worker_id):
@@ -95,6 +100,11 @@ class MemoryTurns:
         messages = self._messages_of(turn_id)
         return turn.model_copy(update={"reply": messages[1]}) if messages else turn
 
+    async def seconds_since_end(self, turn_id: UUID) -> float:
+        stored = self._tables.turns.get(f"{self._user_id}/{turn_id}")
+        ended_at = stored and stored.turn.ended_at
+        return (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
+
     async def recorded(self, turn_id: UUID) -> ChatReply | None:
         match self._messages_of(turn_id):
             case [message, reply]:
@@ -125,10 +135,9 @@ class MemoryTurns:
 
     async def request_cancel(self, turn_id: UUID) -> Turn:
         turn, key = await self.get(turn_id), f"{self._user_id}/{turn_id}"
-        if turn.status is TurnStatus.RUNNING:
-            stored = self._tables.turns[key] = self._tables.turns[key]._replace(
-                cancel_requested=True
-            )
+        stored = self._tables.turns[key]
+        if turn.status is TurnStatus.RUNNING and not stored.cancel_requested:
+            self._tables.turns[key] = stored._replace(cancel_requested=True)
             if worker := self._tables.workers.get(stored.worker_id):
                 self._tables.workers[stored.worker_id] = worker._replace(
                     cancels=worker.cancels + 1

@@ -70,6 +70,10 @@ class Conversations(Protocol):
 
 
 class Turns(Protocol):
+    async def is_abandoned(self, turn_id: UUID) -> bool:
+        """Whether it runs, and its worker's lease has run out."""
+        ...
+
     async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
         """End, as failed, a running turn whose worker's lease has run out, if there is one."""
         ...
@@ -120,6 +124,10 @@ class Turns(Protocol):
         """
         ...
 
+    async def seconds_since_end(self, turn_id: UUID) -> float:
+        """By the store's clock; 0 for a turn that runs, or is not there."""
+        ...
+
     async def recorded(self, turn_id: UUID) -> ChatReply | None:
         """Both messages, if there are any; also those that another turn has replaced."""
         ...
@@ -136,7 +144,7 @@ class Turns(Protocol):
 
     async def request_cancel(self, turn_id: UUID) -> Turn:
         """
-        Have its worker told that a running turn is to end: its count of `Store.cancels` goes up.
+        Have its worker told that a running turn is to end: its count of `Store.cancels` goes up, once.
 
         Raises:
             TurnNotFound: it is another user's, or nobody's.

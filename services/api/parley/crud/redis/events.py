@@ -7,9 +7,12 @@ from redis.asyncio import Redis
 from parley.crud.ports import SILENCE_SECONDS_MAX, Place, Stretch
 from parley.crud.redis.connection import in_time
 
-# More than a reply can have: a stretch is what a turn said in some hundredths of a second.
+# A stretch is what a turn said in some hundredths of a second: a reply of half an hour has its
+# beginning still. Of a longer one whoever comes late gets the end alone.
 ENTRIES_MAX = 50_000
-ENTRIES_AT_ONCE = 100
+ENTRIES_AT_ONCE = 20
+# What follows a turn elsewhere reads its end, however soon it is to be forgotten.
+_KEPT_SECONDS_MIN = 5
 
 # An entry's id is how many pieces there are with it, so that it is known what follows, and
 # writing again what was written is the same as once.
@@ -32,7 +35,7 @@ class RedisStreamLog:
     def __init__(self, client: Redis, *, prefix: str, retention_seconds: int) -> None:
         self._client = client
         self._prefix = prefix
-        self._retention_seconds = retention_seconds
+        self._retention_seconds = max(retention_seconds, _KEPT_SECONDS_MIN)
 
     async def append(self, stretches: Sequence[Stretch]) -> Sequence[int]:
         async with in_time(), self._client.pipeline(transaction=False) as all_at_once:

@@ -43,6 +43,10 @@ class SqlTurns:
         self._session = session
         self._user_id = user_id
 
+    async def is_abandoned(self, turn_id: UUID) -> bool:
+        query = self._mine().with_only_columns(TurnRow.id).where(TurnRow.id == turn_id, _ABANDONED)
+        return await self._session.scalar(query) is not None
+
     async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
         abandoned = and_(TurnRow.conversation_id == conversation_id, _ABANDONED)
         closed = await self._end(abandoned, TurnStatus.FAILED, problem, idempotency_key=None)
@@ -109,6 +113,12 @@ class SqlTurns:
             raise TurnNotFound
         return await self._whole(row)
 
+    async def seconds_since_end(self, turn_id: UUID) -> float:
+        columns = (utc_now(), TurnRow.ended_at)
+        query = self._mine().with_only_columns(*columns).where(TurnRow.id == turn_id)
+        row = (await self._session.execute(query)).one_or_none()
+        return 0 if row is None or row[1] is None else (row[0] - row[1]).total_seconds()
+
     async def recorded(self, turn_id: UUID) -> ChatReply | None:
         row = await self._session.get(TurnRow, (self._user_id, turn_id))
         return None if row is None else await self._recorded(row.conversation_id, turn_id)
@@ -150,6 +160,7 @@ class SqlTurns:
                 TurnRow.user_id == self._user_id,
                 TurnRow.id == turn_id,
                 TurnRow.status == TurnStatus.RUNNING,
+                ~TurnRow.cancel_requested,
             )
             .values(cancel_requested=True)
             .returning(TurnRow.worker_id)

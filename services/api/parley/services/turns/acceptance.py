@@ -1,19 +1,15 @@
 """How a turn gets its place in the store."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
-from uuid import UUID
-from weakref import WeakValueDictionary
 
-from parley.core.errors import NothingToRegenerate, TurnInProgress, WorkerLost
+from parley.core.errors import NothingToRegenerate, TurnInProgress
 from parley.crud.ports import Store, Transaction
 from parley.schemas.conversations import Conversation, ConversationDraft
 from parley.services.history import History
 from parley.services.responders.base import PromptMessage
-from parley.services.turns.events import problem_of
 from parley.services.turns.orders import TurnOrder
+from parley.services.turns.queues import Queues
 from parley.services.turns.records import TurnRecords
 from parley.services.turns.runner import LiveTurn, TurnRunner
 from parley.services.workers import Worker
@@ -46,7 +42,7 @@ class Acceptance:
         self._history = history
         self._wait_seconds = wait_seconds
         # Of those who wait here for one conversation, one looks at a time, in their order.
-        self._queues: WeakValueDictionary[tuple[str, UUID], asyncio.Lock] = WeakValueDictionary()
+        self._queues = Queues()
 
     async def accept(self, live: LiveTurn, order: TurnOrder) -> Accepted:
         """
@@ -63,7 +59,9 @@ class Acceptance:
             return await self._accept_once(live, order)
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + self._wait_seconds
-        async with self._in_turn(order.user_id, order.conversation_id, give_up_at):
+        async with self._queues.turn(
+            (order.user_id, order.conversation_id), give_up_at=give_up_at
+        ):
             while True:
                 try:
                     return await self._accept_once(live, order)
@@ -72,21 +70,6 @@ class Acceptance:
                         raise
                 left = min(LOOK_SECONDS, give_up_at - clock())
                 await self._runner.wait_for_end(order.conversation_id, left)
-
-    @asynccontextmanager
-    async def _in_turn(
-        self, user_id: str, conversation_id: UUID, give_up_at: float
-    ) -> AsyncGenerator[None]:
-        queue = self._queues.setdefault((user_id, conversation_id), asyncio.Lock())
-        try:
-            async with asyncio.timeout_at(give_up_at):
-                await queue.acquire()
-        except TimeoutError:
-            raise TurnInProgress from None
-        try:
-            yield
-        finally:
-            queue.release()
 
     async def _is_begun(self, order: TurnOrder) -> bool:
         key = order.idempotency_key
@@ -101,7 +84,7 @@ class Acceptance:
             else:
                 # What was recorded until it is ours is part of what is read behind this.
                 conversation = await tx.conversations.lock(order.conversation_id)
-                await tx.turns.close_abandoned(conversation.id, problem_of(WorkerLost()))
+                await self._records.close_abandoned(tx, conversation.id)
             if order.replaces_last:
                 await self._name_what_is_replaced(tx, live, order)
             await tx.turns.accept(live.turn)

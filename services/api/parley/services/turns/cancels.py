@@ -1,6 +1,7 @@
 """How a process learns that a turn it runs is to end, whichever process was told so."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -8,10 +9,11 @@ from parley.core.errors import TurnCancelled, Unavailable
 from parley.core.logging import frames_of
 from parley.core.tasks import cancel
 from parley.crud.ports import Store
-from parley.services.turns.runner import TurnRunner
+from parley.services.turns.runner import LiveTurn, TurnRunner
 from parley.services.workers import Worker
 
 LOOK_SECONDS = 0.5
+ASKING_AT_ONCE = 4
 
 log = structlog.get_logger(__name__)
 
@@ -40,9 +42,9 @@ class CancelWatch:
                 continue
             try:
                 await self.look()
-            except Unavailable:
-                continue
-            except Exception as bug:  # noqa: BLE001 - logged; the next turn may be cancelled too
+            except* Unavailable:
+                pass  # it looks again
+            except* Exception as bug:  # noqa: BLE001 - logged; the next turn may be cancelled too
                 log.error("cancel-watch-crashed", **frames_of(bug))
 
     async def look(self) -> None:
@@ -53,10 +55,17 @@ class CancelWatch:
         count = await self._store.cancels(self._worker.id)
         if count == self._seen:
             return
-        for user_id, running in self._runner.by_user().items():
-            async with self._store.begin(user_id, read_only=True) as tx:
-                wanted = await tx.turns.to_cancel(self._worker.id)
-            for live in running:
-                if live.turn.id in wanted:
-                    live.interrupt(TurnCancelled())
+        asking = asyncio.Semaphore(ASKING_AT_ONCE)
+        async with asyncio.TaskGroup() as all_at_once:
+            for user_id, running in self._runner.by_user().items():
+                all_at_once.create_task(self._look_through(user_id, running, asking))
         self._seen = count
+
+    async def _look_through(
+        self, user_id: str, running: Sequence[LiveTurn], asking: asyncio.Semaphore
+    ) -> None:
+        async with asking, self._store.begin(user_id, read_only=True) as tx:
+            wanted = await tx.turns.to_cancel(self._worker.id)
+        for live in running:
+            if live.turn.id in wanted:
+                live.interrupt(TurnCancelled())

@@ -36,7 +36,7 @@ class TurnEvents:
         self.pieces: list[str] = []
         self.end: ChatReply | AppError | None = None
         self.is_whole = True
-        """False where pieces were lost on the way: what was missing is then one piece."""
+        """False where pieces may have been lost: what is known to be missing is then one piece."""
         self._started: TurnStarted | None = None
         self._is_broken_off = False
         self._news = asyncio.Event()
@@ -74,6 +74,10 @@ class TurnEvents:
     def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+    @property
+    def has_started(self) -> bool:
+        return self._started is not None
 
     async def started(self) -> TurnStarted:
         """
@@ -117,8 +121,8 @@ class TurnEvents:
         Every event behind number `after`, several at once for one who was slow; then the end, unless
         it is to be read elsewhere.
 
-        Where pieces were lost the end comes right behind `after`, with the whole reply in it. Nothing
-        is yielded to one who has had the end.
+        Where pieces may have been lost the end comes right behind `after`, with the whole reply in it;
+        else nothing is yielded to one who has had the end.
 
         Raises:
             AppError: the turn was refused, so that there are no events.
@@ -133,7 +137,9 @@ class TurnEvents:
             if len(self.pieces) >= had:
                 news = [
                     Numbered(had + nth, Delta(text=piece))
-                    for nth, piece in enumerate(self.pieces[had - 1 :][:AT_ONCE_MAX], start=1)
+                    for nth, piece in enumerate(
+                        self.pieces[had - 1 : had - 1 + AT_ONCE_MAX], start=1
+                    )
                 ]
                 had = news[-1].number
                 yield news

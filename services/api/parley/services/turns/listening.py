@@ -87,5 +87,7 @@ class Listener:
         except TimeoutError as timeout:
             if not patience.expired():
                 raise
-            raise live.interruption or ModelTimeout("The model fell silent.") from timeout
+            is_silence = clock() < ends_at
+            why = "The model fell silent." if is_silence else "The reply took too long."
+            raise live.interruption or ModelTimeout(why) from timeout
         raise live.interruption

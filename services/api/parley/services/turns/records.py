@@ -2,15 +2,17 @@
 
 from uuid import UUID
 
-from parley.core.errors import AppError, WorkerLost, recalled
-from parley.crud.ports import Store
+from parley.core.errors import AppError, ConversationNotFound, WorkerLost, recalled
+from parley.crud.ports import Store, Transaction
 from parley.schemas.turns import KeyedTurn, Turn, TurnStarted, TurnStatus
 from parley.services.turns.events import TurnEvents, problem_of
+from parley.services.workers import Worker
 
 
 class TurnRecords:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, worker: Worker) -> None:
         self._store = store
+        self._worker = worker
 
     async def get(self, user_id: str, turn_id: UUID) -> Turn:
         """
@@ -21,11 +23,27 @@ class TurnRecords:
         """
         async with self._store.begin(user_id, read_only=True) as tx:
             turn = await tx.turns.get(turn_id)
-        if turn.status is not TurnStatus.RUNNING:
+            is_abandoned = await tx.turns.is_abandoned(turn_id)
+        if not is_abandoned:
             return turn
         async with self._store.begin(user_id) as tx:
-            closed = await tx.turns.close_abandoned(turn.conversation_id, problem_of(WorkerLost()))
+            closed = await self.close_abandoned(tx, turn.conversation_id)
             return await tx.turns.get(turn_id) if closed else turn
+
+    async def living(self, user_id: str, turn: Turn) -> Turn | None:
+        """A running turn, if it still is."""
+        found = await self.get(user_id, turn.id)
+        return found if found.status is TurnStatus.RUNNING else None
+
+    async def close_abandoned(self, tx: Transaction, conversation_id: UUID) -> bool:
+        """Not when the store was away just now: then nobody has a lease, and all may be alive."""
+        if self._worker.is_recovering:
+            return False
+        return await tx.turns.close_abandoned(conversation_id, problem_of(WorkerLost()))
+
+    async def seconds_since_end(self, user_id: str, turn_id: UUID) -> float:
+        async with self._store.begin(user_id, read_only=True) as tx:
+            return await tx.turns.seconds_since_end(turn_id)
 
     async def keyed(self, user_id: str, idempotency_key: str) -> KeyedTurn | None:
         """None where the key is free, also because nobody ran its turn any more."""
@@ -41,10 +59,13 @@ class TurnRecords:
         """Tell the readers how a turn ended."""
         async with self._store.begin(user_id, read_only=True) as tx:
             recorded = await tx.turns.recorded(turn.id)
-        if turn.problem is None and recorded is not None:
+        if turn.problem is not None:
+            events.fail(failure_of(turn), recorded.reply.content if recorded else "")
+        elif recorded is not None:
             events.finish(recorded)
         else:
-            events.fail(failure_of(turn), recorded.reply.content if recorded else "")
+            # It was deleted since it was read.
+            events.fail(about(turn, ConversationNotFound()))
 
     async def replayed(self, user_id: str, turn: Turn) -> TurnEvents:
         """A turn that has ended, with its reply in one piece."""
@@ -61,5 +82,8 @@ def started_by(turn: Turn) -> TurnStarted:
 def failure_of(turn: Turn) -> AppError:
     """As it was told when it happened."""
     problem = turn.problem or problem_of(WorkerLost())
-    error = recalled(problem.model_dump(exclude_none=True))
+    return about(turn, recalled(problem.model_dump(exclude_none=True)))
+
+
+def about(turn: Turn, error: AppError) -> AppError:
     return error.about(turn_id=turn.id, conversation_id=turn.conversation_id)

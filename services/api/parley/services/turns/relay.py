@@ -1,30 +1,38 @@
 """Carries what turns say into the stream log, and out of it to readers elsewhere."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
-from parley.core.errors import ConversationNotFound, InternalError, TurnNotFound, Unavailable
+from parley.core.errors import (
+    AppError,
+    ConversationNotFound,
+    InternalError,
+    TurnNotFound,
+    Unavailable,
+)
 from parley.core.logging import frames_of
 from parley.core.tasks import cancel
 from parley.crud.ports import Place, StreamLog, Stretch
 from parley.schemas.turns import Turn, TurnStatus
 from parley.services.turns.events import TurnEvents
-from parley.services.turns.records import TurnRecords, started_by
+from parley.services.turns.records import TurnRecords, about, started_by
 from parley.services.turns.runner import LiveTurn, TurnRunner
 
 TICK_SECONDS = 0.03
-PIECES_AT_ONCE = 2000
-READ_AT_ONCE = 50
-# How long nothing is heard of a turn before the store is asked what became of it.
+PIECES_AT_ONCE = 500
+# So that one question to Redis is answered in its time, also after an outage.
+CHARACTERS_AT_ONCE = 250_000
+TURNS_AT_ONCE = 20
+# How long nothing is heard of a turn before the store is asked what became of it; then twice that.
 DOUBT_SECONDS = 1.0
+ASKING_AT_ONCE = 4
 # How long after its end the last of a turn may still be on its way through the log.
 LATE_SECONDS = 2.0
 
@@ -53,18 +61,23 @@ class Mirror(TurnEvents):
         if stretch.is_last:
             self.is_heard_out.set()
 
-    async def until_in_doubt(self) -> None:
-        """Until there is nothing more to hear, or nothing was heard for a while."""
+    async def until_in_doubt(self, seconds: float) -> None:
+        """Until there is nothing more to hear, or nothing was heard for so long."""
         if self.is_heard_out.is_set():
             # It is about to be recorded, or was.
             await asyncio.sleep(TICK_SECONDS)
         while not self.is_heard_out.is_set():
             heard = len(self.pieces)
             with suppress(TimeoutError):
-                async with asyncio.timeout(DOUBT_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self.is_heard_out.wait()
             if len(self.pieces) == heard:
                 return
+
+    def end_unheard(self, error: AppError) -> None:
+        """Whatever its readers have had: nobody knows what there was."""
+        self.is_whole = False
+        self.fail(error)
 
 
 @dataclass
@@ -87,6 +100,7 @@ class Relay:
         self._runner = runner
         self._carried: dict[LiveTurn, _Carried] = {}
         self._followed: dict[UUID, Mirror] = {}
+        self._asking = asyncio.Semaphore(ASKING_AT_ONCE)
         self._is_needed = asyncio.Event()
         self._moving: asyncio.Task[None] | None = None
 
@@ -158,57 +172,79 @@ class Relay:
                 carried.until = carried.until or now + LATE_SECONDS
                 if carried.until < now:
                     self._carried.pop(live, None)  # it never took it
-        if stretches:
-            reached = await self._log.append([*stretches.values()])
-            for live, count in zip(stretches, reached, strict=True):
+        for some in _portions(stretches):
+            reached = await self._log.append([stretches[live] for live in some])
+            for live, count in zip(some, reached, strict=True):
                 if live in self._carried:
                     self._carried[live].sent = count
 
     async def _read(self, mirrors: Sequence[Mirror]) -> None:
-        for first in range(0, len(mirrors), READ_AT_ONCE):
-            some = mirrors[first : first + READ_AT_ONCE]
+        for first in range(0, len(mirrors), TURNS_AT_ONCE):
+            some = mirrors[first : first + TURNS_AT_ONCE]
             places = [Place(m.user_id, m.turn_id, len(m.pieces)) for m in some]
             for mirror, stretch in zip(some, await self._log.read(places), strict=True):
                 mirror.hear(stretch)
 
     async def _watch(self, mirror: Mirror, turn: Turn) -> None:
         try:
+            doubt_seconds = DOUBT_SECONDS
+            late_seconds = LATE_SECONDS
+            if turn.status is not TurnStatus.RUNNING:
+                late_seconds -= await self._ask(
+                    partial(self._records.seconds_since_end, mirror.user_id, turn.id)
+                )
             while turn.status is TurnStatus.RUNNING:
-                await mirror.until_in_doubt()
-                turn = await _insist(partial(self._records.get, mirror.user_id, turn.id))
-            await self._hear_out(mirror, turn)
-            await _insist(partial(self._records.end, mirror.user_id, turn, mirror))
+                await mirror.until_in_doubt(doubt_seconds)
+                turn = await self._ask(partial(self._records.get, mirror.user_id, turn.id))
+                doubt_seconds = 2 * DOUBT_SECONDS
+            await self._hear_out(mirror, late_seconds)
+            await self._ask(partial(self._records.end, mirror.user_id, turn, mirror))
         except TurnNotFound:
-            gone = ConversationNotFound()
-            mirror.fail(gone.about(turn_id=turn.id, conversation_id=turn.conversation_id))
+            mirror.end_unheard(about(turn, ConversationNotFound()))
         except Exception as bug:  # noqa: BLE001 - logged; its readers must not wait for ever
             log.error("mirror-crashed", turn_id=str(turn.id), **frames_of(bug))
-            mirror.fail(
-                InternalError().about(turn_id=turn.id, conversation_id=turn.conversation_id)
-            )
+            mirror.end_unheard(about(turn, InternalError()))
 
-    async def _hear_out(self, mirror: Mirror, turn: Turn) -> None:
+    async def _hear_out(self, mirror: Mirror, late_seconds: float) -> None:
         """What the log has of a turn that has ended; the last of it may be a little late."""
-        since_end = (datetime.now(UTC) - (turn.ended_at or datetime.now(UTC))).total_seconds()
         clock = asyncio.get_running_loop().time
-        until = clock() + LATE_SECONDS if since_end < LATE_SECONDS else clock()
+        until = clock() + late_seconds
         while not mirror.is_heard_out.is_set():
             heard = len(mirror.pieces)
             with suppress(Unavailable):
                 await self._read([mirror])
-            if len(mirror.pieces) == heard:
+            if len(mirror.pieces) == heard and not mirror.is_heard_out.is_set():
                 if clock() >= until:
+                    # Its readers may have had more than was ever written: the end is told to all.
+                    mirror.is_whole = False
                     return
                 await asyncio.sleep(TICK_SECONDS)
 
+    async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
+        """
+        The store, until it answers. Few at once, and never one without a pause: those who follow
+        must not be in the way of those who ask.
+        """
+        while True:
+            try:
+                async with self._asking:
+                    return await question()
+            except Unavailable:
+                await asyncio.sleep(DOUBT_SECONDS)
 
-async def _insist(question: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Ask the store until it answers, and never without a pause between two questions."""
-    while True:
-        try:
-            return await question()
-        except Unavailable:
-            await asyncio.sleep(DOUBT_SECONDS)
+
+def _portions(stretches: Mapping[LiveTurn, Stretch]) -> Iterator[list[LiveTurn]]:
+    some: list[LiveTurn] = []
+    characters = 0
+    for live, stretch in stretches.items():
+        size = sum(map(len, stretch.pieces))
+        if some and (len(some) == TURNS_AT_ONCE or characters + size > CHARACTERS_AT_ONCE):
+            yield some
+            some, characters = [], 0
+        some.append(live)
+        characters += size
+    if some:
+        yield some
 
 
 def _next_of(live: LiveTurn, sent: int) -> Stretch | None:

@@ -50,7 +50,9 @@ class LiveTurn(TurnEvents):
             self._patience = None
 
     def told(self, error: AppError) -> AppError:
-        """The error, saying which turn it is of and which request began it."""
+        """The error, saying which turn it is of, if there is one, and which request began it."""
+        if not self.has_started:
+            return error
         return error.about(
             turn_id=self.turn.id,
             conversation_id=self.turn.conversation_id,
@@ -99,8 +101,9 @@ class TurnRunner:
         return bool(self._running)
 
     def find(self, user_id: str, turn_id: UUID) -> LiveTurn | None:
-        """One of this user's that runs here."""
-        mine = (live for live in self._running.values() if live.user_id == user_id)
+        """One of this user's that runs here, and has events."""
+        running = self._running.values()
+        mine = (live for live in running if live.user_id == user_id and live.has_started)
         return next((live for live in mine if live.turn.id == turn_id), None)
 
     def by_user(self) -> Mapping[str, Sequence[LiveTurn]]:

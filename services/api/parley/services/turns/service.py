@@ -1,17 +1,19 @@
 """Turns that are there already: read, followed, cancelled."""
 
+import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from parley.core.errors import EventsGone, TurnCancelled
+from parley.core.errors import DatabaseUnavailable, Draining, EventsGone, TurnCancelled
 from parley.crud.ports import Store
 from parley.schemas.turns import Turn, TurnStatus
 from parley.services.turns.events import TurnEvents
-from parley.services.turns.records import TurnRecords
+from parley.services.turns.records import TurnRecords, about
 from parley.services.turns.relay import Mirror, Relay
 from parley.services.turns.runner import TurnRunner
+
+END_SECONDS = 3.0
 
 
 def _nothing() -> None:
@@ -56,6 +58,8 @@ class TurnService:
         Raises:
             TurnNotFound: it is another user's, or nobody's.
             EventsGone: it has ended too long ago.
+            DatabaseUnavailable, Overloaded: the store did not say in time how it ended.
+            Draining: this process is shutting down.
         """
         if live := self._runner.find(user_id, turn_id):
             return Reading(live)
@@ -63,7 +67,7 @@ class TurnService:
         reading = self.follow(user_id, turn)
         if turn.status is not TurnStatus.RUNNING:
             try:
-                await self._check(turn, reading.events)
+                await self._check(user_id, turn, reading.events)
             except BaseException:
                 reading.leave()
                 raise
@@ -82,17 +86,24 @@ class TurnService:
         Raises:
             TurnNotFound: it is another user's, or nobody's.
         """
-        async with self._store.begin(user_id) as tx:
-            turn = await tx.turns.request_cancel(turn_id)
         if live := self._runner.find(user_id, turn_id):
             live.interrupt(TurnCancelled())
-            return turn
-        # It may be that nobody runs it any more; whoever meets it closes it.
+        else:
+            async with self._store.begin(user_id) as tx:
+                await tx.turns.request_cancel(turn_id)
         return await self._records.get(user_id, turn_id)
 
-    async def _check(self, turn: Turn, events: TurnEvents) -> None:
-        await events.ended()
-        since_end = datetime.now(UTC) - (turn.ended_at or datetime.now(UTC))
+    async def _check(self, user_id: str, turn: Turn, events: TurnEvents) -> None:
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                end = await events.ended()
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+        if isinstance(end, Draining):
+            raise end
         is_kept = isinstance(events, Mirror) and events.is_heard_out.is_set()
-        if not is_kept and since_end.total_seconds() > self._retention_seconds:
-            raise EventsGone().about(turn_id=turn.id, conversation_id=turn.conversation_id)
+        if is_kept:
+            return
+        since_end = await self._records.seconds_since_end(user_id, turn.id)
+        if since_end > self._retention_seconds:
+            raise about(turn, EventsGone())

@@ -21,7 +21,7 @@ _BROKEN_OFF = {"abort", "error"}
 
 
 @dataclass
-class Heard:
+class Said:
     """What is known of a reply so far, besides its text."""
 
     model: str

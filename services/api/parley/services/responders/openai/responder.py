@@ -14,11 +14,12 @@ from openai import (
 )
 
 from parley.services.responders.base import PromptMessage, Receipt
-from parley.services.responders.openai.chunks import Heard, names_of
+from parley.services.responders.openai.chunks import Said, names_of
 from parley.services.responders.openai.client import create_client, is_stream
 from parley.services.responders.openai.faults import Fault, Nonsense, fault_before, fault_within
 
 LAST_WORDS_SECONDS = 2
+_COUNTING: dict[str, Any] = {"stream_options": {"include_usage": True}}
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,8 @@ class OpenAIResponder:
     ) -> None:
         self._client = create_client(base_url, api_key)
         self._last_words_seconds = last_words_seconds
-        self._wish: dict[str, Any] = {"stream_options": {"include_usage": True}}
+        # Models that know no `stream_options`.
+        self._plain: set[str] = set()
 
     async def close(self) -> None:
         await self._client.close()
@@ -48,16 +50,16 @@ class OpenAIResponder:
     async def stream(
         self, prompt: Sequence[PromptMessage], model: str
     ) -> AsyncGenerator[str | Receipt]:
-        heard = Heard(model)
+        said = Said(model)
         try:
             async with await self._ask(prompt, model) as chunks:
-                while not heard.is_finished:
-                    yield await _next_piece(chunks, heard)
-                await self._hear_out(chunks, heard)
+                while not said.is_finished:
+                    yield await _next_piece(chunks, said)
+                await self._hear_out(chunks, said)
         except Fault as fault:
             log.warning("model-failed", model=model, reason=str(fault), code=fault.error.code)
             raise fault.error from fault
-        yield heard.receipt
+        yield said.receipt
 
     async def models(self) -> set[str]:
         """
@@ -80,15 +82,16 @@ class OpenAIResponder:
             "messages": [message._asdict() for message in prompt],
             "stream": True,
         }
+        wish = {} if model in self._plain else _COUNTING
         try:
             try:
-                return await self._open(body | self._wish)
+                return await self._open(body | wish)
             except (BadRequestError, UnprocessableEntityError):
-                if not self._wish:
+                if not wish:
                     raise
-                # Some know no `stream_options`; they are not asked to count again.
+                # Once it has been seen to be why, it is not asked to count again.
                 chunks = await self._open(body)
-                self._wish = {}
+                self._plain.add(model)
                 return chunks
         except APIError as error:
             raise fault_before(error) from error
@@ -108,14 +111,14 @@ class OpenAIResponder:
             raise Nonsense(msg)
         return chunks
 
-    async def _hear_out(self, chunks: AsyncStream[object], heard: Heard) -> None:
+    async def _hear_out(self, chunks: AsyncStream[object], said: Said) -> None:
         with suppress(Fault, TimeoutError):
             async with asyncio.timeout(self._last_words_seconds):
                 while True:
-                    await _next_piece(chunks, heard)
+                    await _next_piece(chunks, said)
 
 
-async def _next_piece(chunks: AsyncStream[object], heard: Heard) -> str:
+async def _next_piece(chunks: AsyncStream[object], said: Said) -> str:
     """
     Raises:
         Fault: there is none, though it has not finished; or it makes no sense.
@@ -124,4 +127,4 @@ async def _next_piece(chunks: AsyncStream[object], heard: Heard) -> str:
         chunk = await anext(chunks)
     except (StopAsyncIteration, OpenAIError, ValueError, RecursionError) as error:
         raise fault_within(error) from error
-    return heard.take(chunk)
+    return said.take(chunk)
