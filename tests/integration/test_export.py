@@ -18,6 +18,8 @@ from parley.core.security.cursors import Cursors
 from parley.core.settings import Settings
 from parley.crud.ports import Store, Transaction
 from parley.services.conversations import ConversationService
+from parley.services.turns.records import TurnRecords
+from parley.services.workers import Worker
 from tests.conftest import SECRET
 from tests.factories import make_conversation, messages_of, record, replace
 
@@ -141,7 +143,9 @@ class TestPages:
 
     @pytest.fixture
     def lines(self, counting: Counting, alice: str, conversation_id: UUID) -> AsyncGenerator[Any]:
-        service = ConversationService(counting, Cursors(b"key"))  # type: ignore[arg-type]
+        service = ConversationService(
+            counting, TurnRecords(counting, Worker(counting)), Cursors(b"key")
+        )  # type: ignore[arg-type]
         return service.export(alice, conversation_id)
 
     async def test_one_is_read_when_the_one_before_was_taken_and_none_is_kept_open(
@@ -187,7 +191,9 @@ class TestPages:
         made = await make_conversation(store, alice)
         for number in range(3):
             last = await record(store, alice, made.id, str(number))
-        lines = ConversationService(store, Cursors(b"key")).export(alice, made.id)
+        lines = ConversationService(
+            store, TurnRecords(store, Worker(store)), Cursors(b"key")
+        ).export(alice, made.id)
         before = [await anext(lines) for _ in range(4)]
         await replace(store, alice, last, "instead")
 
@@ -211,7 +217,7 @@ async def test_two_at_once_do_not_wait_for_each_other(store: Store, alice: str):
     """Neither keeps a transaction of hers, nor a connection, while nobody reads."""
     made = await make_conversation(store, alice)
     await record(store, alice, made.id)
-    service = ConversationService(store, Cursors(b"key"))
+    service = ConversationService(store, TurnRecords(store, Worker(store)), Cursors(b"key"))
     several = [service.export(alice, made.id) for _ in range(30)]
     async with asyncio.timeout(30):
         for lines in several:

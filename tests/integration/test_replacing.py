@@ -171,11 +171,29 @@ class TestHttp:
         listed = await client.get(
             f"{path}/messages", params={"superseded": True}, headers=bearer(alice)
         )
-        assert [(1, "hello"), (1, "hello"), (2, "old"), (2, "new")] == [
-            (message["position"], message["content"]) for message in listed.json()["items"]
+        assert [
+            (1, "hello", True), (1, "hello", False), (2, "old", True), (2, "new", False),
+        ] == [
+            (message["position"], message["content"], message["superseded"])
+            for message in listed.json()["items"]
+        ]  # fmt: skip
+        shown = (await client.get(f"{path}/messages", headers=bearer(alice))).json()["items"]
+        assert ["hello", "new"] == [message["content"] for message in shown]
+        assert not any("superseded" in message for message in shown)
+
+    async def test_of_one_that_failed_the_list_says_which_is_shown(
+        self, say, client: AsyncClient, alice: str, bearer, responder: Scripted
+    ):
+        path = f"/api/v1/conversations/{(await say()).json()['conversation_id']}"
+        responder.pieces, responder.error = ("half",), ModelError("It broke off.")
+        assert 502 == (await client.post(f"{path}/regenerate", headers=bearer(alice))).status_code
+
+        listed = await client.get(
+            f"{path}/messages", params={"superseded": True}, headers=bearer(alice)
+        )
+        assert [("old", False), ("half", True)] == [
+            (message["content"], message["superseded"]) for message in listed.json()["items"][2:]
         ]
-        shown = await client.get(f"{path}/messages", headers=bearer(alice))
-        assert ["hello", "new"] == [m["content"] for m in shown.json()["items"]]
 
     async def test_it_streams_and_takes_a_key_as_chat_does(
         self, say, client: AsyncClient, alice: str, bearer

@@ -131,8 +131,9 @@ async def list_messages(
     superseded: Annotated[
         bool,
         Query(
-            description="Also messages that were replaced; in the order of position, then id, so"
-            " that of one position the last is what is shown. Send it again with each `cursor`."
+            description="Also messages that were replaced, or that failed to replace others; in the"
+            " order of position, then id. `superseded` of each says whether another is shown in its"
+            " place. Send it again with each `cursor`."
         ),
     ] = False,
     limit: Limit = LIMIT,

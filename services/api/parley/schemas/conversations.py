@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from parley.schemas.base import STORABLE, Entity, RequestBody, SafeJson
+from parley.schemas.base import STORABLE, Entity, RequestBody, SafeJson, absent
 from parley.schemas.files import FileMetadata
 
 UNTITLED = "New conversation"
@@ -45,7 +45,13 @@ class MessageStatus(StrEnum):
     FAILED = "failed"
 
 
+def _may_lack_superseded(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema["required"] if name != "superseded"]
+
+
 class Message(Entity):
+    model_config = ConfigDict(json_schema_extra=_may_lack_superseded)
+
     id: UUID
     conversation_id: UUID
     position: int = Field(ge=1, description="1 for the first; no gaps.")
@@ -58,6 +64,11 @@ class Message(Entity):
         None, description="What the model counted, if it did."
     )
     created_at: datetime
+    superseded: bool | None = Field(
+        None,
+        exclude_if=absent,
+        description="Whether another one is shown in its place; said only where it was asked for.",
+    )
 
 
 class Conversation(Entity):

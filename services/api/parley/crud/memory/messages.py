@@ -39,7 +39,9 @@ class MemoryMessages:
         # Of those that are shown a position has one, whose successor may have another id.
         parts = 2 if with_superseded else 1
         messages = [
-            stored.message
+            stored.message.model_copy(update={"superseded": stored.superseded})
+            if with_superseded
+            else stored.message
             for stored in self._in_order(conversation_id)
             if with_superseded or not stored.superseded
         ]

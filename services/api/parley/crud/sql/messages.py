@@ -49,7 +49,10 @@ class SqlMessages:
             place, last = tuple_(*key), after[:parts]
             query = query.where(place > last if oldest_first else place < last)
         query = query.order_by(*(part if oldest_first else part.desc() for part in key))
-        return [message_of(row) for row in await self._session.scalars(query.limit(limit))]
+        rows = await self._session.scalars(query.limit(limit))
+        if not with_superseded:
+            return [message_of(row) for row in rows]
+        return [message_of(row).model_copy(update={"superseded": row.superseded}) for row in rows]
 
     def _shown(self, conversation_id: UUID) -> Select[MessageRow]:
         # In the words of the partial index's condition, which serves only a query that has it.

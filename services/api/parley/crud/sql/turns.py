@@ -95,7 +95,7 @@ class SqlTurns:
         await self._session.execute(
             insert(MessageRow).values(
                 [
-                    message.model_dump(exclude={"attachments"}) | shared
+                    message.model_dump(exclude={"attachments", "superseded"}) | shared
                     for message in (recorded.message, recorded.reply)
                 ]
             )
