@@ -4,11 +4,13 @@ from contextlib import AsyncExitStack
 
 from parley.core.security.better_auth import SignedSessions
 from parley.core.security.configured import issuers_of
+from parley.core.security.passwords import Passwords
 from parley.core.security.secret import embedded_secret
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.dependencies.cookies import CookieRules
+from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.better_auth import BetterAuth
 from parley.services.liveness import LiveSessions
@@ -29,6 +31,18 @@ def authentication(
         local=tokens if "local" in settings.auth_mode else None,
         issuers=issuers_of(settings, closing),
         better_auth=_better_auth(settings, closing),
+    )
+
+
+def account_service(
+    settings: Settings, store: Store, sessions: SessionService, live: LiveSessions
+) -> AccountService:
+    return AccountService(
+        store,
+        sessions,
+        live,
+        Passwords(),
+        registration_is_open=settings.auth_registration == "open",
     )
 
 

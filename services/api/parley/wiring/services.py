@@ -4,7 +4,6 @@ from contextlib import AsyncExitStack
 
 from parley import __version__
 from parley.core.security.cursors import Cursors
-from parley.core.security.passwords import Passwords
 from parley.core.security.secret import derive_key
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
@@ -12,7 +11,6 @@ from parley.crud.memory.limits import MemoryLimiter
 from parley.crud.ports import Store
 from parley.dependencies.services import Services
 from parley.schemas.limits import Quota
-from parley.services.accounts import AccountService
 from parley.services.conversations import ConversationService
 from parley.services.health import HealthService
 from parley.services.keys import KeyService
@@ -23,7 +21,13 @@ from parley.services.shared import Shared
 from parley.services.streams import StreamService
 from parley.services.turns.runner import TurnRunner
 from parley.services.workers import Worker
-from parley.wiring.accounts import authentication, cookies, secrets_of, session_service
+from parley.wiring.accounts import (
+    account_service,
+    authentication,
+    cookies,
+    secrets_of,
+    session_service,
+)
 from parley.wiring.back_ends import open_shared, stream_log
 from parley.wiring.turns import turn_services
 
@@ -53,21 +57,13 @@ def services_of(
         log=stream_log(settings, shared),
     )
     return Services(
-        accounts=AccountService(
-            store,
-            sessions,
-            live,
-            Passwords(),
-            registration_is_open=settings.auth_registration == "open",
-        ),
+        accounts=account_service(settings, store, sessions, live),
         authentication=authentication(settings, store, live, tokens, closing),
         cancels=answering.cancels,
         chat=answering.chat,
         conversations=ConversationService(store, answering.records, cursors),
         cookies=cookies(settings),
-        health=HealthService(
-            store, runner, version=__version__, refuses_faults=settings.is_production
-        ),
+        health=_health(settings, store, runner),
         keys=KeyService(store, cursors),
         relay=answering.relay,
         limits=_rate_limits(settings, shared, derive_key(secrets[0], "limits")),
@@ -76,6 +72,10 @@ def services_of(
         streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
         turns=answering.turns,
     )
+
+
+def _health(settings: Settings, store: Store, runner: TurnRunner) -> HealthService:
+    return HealthService(store, runner, version=__version__, refuses_faults=settings.is_production)
 
 
 def _rate_limits(settings: Settings, shared: Shared | None, key: bytes) -> LimitService:

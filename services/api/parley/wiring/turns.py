@@ -40,26 +40,15 @@ def turn_services(
     """What runs turns in one process, and shows them to readers in any."""
     records = TurnRecords(store, worker)
     relay = Relay(log, records, runner)
-    history = History(
-        system_prompt=settings.system_prompt,
-        max_messages=settings.history_max_messages,
-        max_characters=settings.history_max_characters,
-    )
     acceptance = Acceptance(
-        store, records, runner, worker, history, wait_seconds=settings.turn_wait_seconds
-    )
-    listener = Listener(
-        responder,
-        silence_seconds=settings.model_timeout_seconds,
-        reply_seconds=settings.model_reply_seconds,
-        reply_max_characters=settings.reply_max_characters,
+        store, records, runner, worker, _history(settings), wait_seconds=settings.turn_wait_seconds
     )
     starter = TurnStarter(
         worker=worker,
         runner=runner,
         acceptance=acceptance,
         relay=relay,
-        listener=listener,
+        listener=_listener(settings, responder),
         recorder=Recorder(store, at_once=settings.database_pool_size),
     )
     turns = TurnService(
@@ -77,4 +66,21 @@ def turn_services(
         records=records,
         relay=relay,
         cancels=CancelWatch(store, runner, worker),
+    )
+
+
+def _history(settings: Settings) -> History:
+    return History(
+        system_prompt=settings.system_prompt,
+        max_messages=settings.history_max_messages,
+        max_characters=settings.history_max_characters,
+    )
+
+
+def _listener(settings: Settings, responder: Responder) -> Listener:
+    return Listener(
+        responder,
+        silence_seconds=settings.model_timeout_seconds,
+        reply_seconds=settings.model_reply_seconds,
+        reply_max_characters=settings.reply_max_characters,
     )
