@@ -65,13 +65,14 @@ class Acceptance:
         give_up_at = clock() + self._wait_seconds
         async with self._in_turn(order.user_id, order.conversation_id, give_up_at):
             while True:
+                # Before it is tried: while a turn runs here that is in vain, and holds its recording up.
+                await self._runner.wait_for_end(order.conversation_id, give_up_at - clock())
                 try:
                     return await self._accept_once(live, order)
                 except TurnInProgress:
                     if clock() >= give_up_at or await self._is_begun(order):
                         raise
-                left = min(LOOK_SECONDS, give_up_at - clock())
-                await self._runner.wait_for_end(order.conversation_id, left)
+                await asyncio.sleep(min(LOOK_SECONDS, give_up_at - clock()))
 
     @asynccontextmanager
     async def _in_turn(
