@@ -7,7 +7,7 @@ from parley.cli.environment import prepare
 from parley.core.settings import load_settings
 from parley.services.responders.base import PromptMessage, Receipt
 
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = {"slowly": 0.2, "steadily": 0.02}
 
 
 class Paced:
@@ -15,9 +15,10 @@ class Paced:
         self, prompt: Sequence[PromptMessage], model: str
     ) -> AsyncGenerator[str | Receipt]:
         yield Receipt("paced")
-        for word in prompt[-1].content.split():
-            if "slowly" in prompt[-1].content:
-                await asyncio.sleep(PAUSE_SECONDS)
+        words = prompt[-1].content.split()
+        pause_seconds = next((PAUSE_SECONDS[word] for word in words if word in PAUSE_SECONDS), 0)
+        for word in words:
+            await asyncio.sleep(pause_seconds)
             yield f"{word} "
 
 

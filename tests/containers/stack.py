@@ -38,6 +38,7 @@ class Stack:
             **dict.fromkeys(("BACKEND_PORT", "BETTER_AUTH_PORT", "NGINX_PORT"), "0"),
             # Nobody is limited, unless a test says so.
             **dict.fromkeys(("RATE_LIMIT_CHAT", "RATE_LIMIT_AUTH"), "10000/minute"),
+            "STREAMS_MAX_PER_USER": "1000",
             **variables,
         }
 

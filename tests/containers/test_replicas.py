@@ -16,13 +16,13 @@ import pytest
 
 from tests.containers.conftest import Say
 from tests.containers.stack import Stack, status_of
+from tests.containers.streams import REPLICAS
 from tests.events import parse
 from tests.processes import account, until
 from tests.processes import say as say_to
 
 pytestmark = pytest.mark.timeout(600)
 
-REPLICAS = ("api", "api-2", "api-3")
 USERS, ROUNDS, TURNS_A_ROUND = 20, 7, 20
 # Two of each turn, and one of the list behind them; what else is asked is not counted.
 TRANSACTIONS = USERS * ROUNDS * (2 * TURNS_A_ROUND + 1)

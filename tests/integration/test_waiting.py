@@ -6,6 +6,7 @@ import pytest
 
 from parley.core.errors import TurnInProgress
 from parley.crud.ports import Store
+from parley.services.turns import acceptance
 from tests.factories import make_conversation, messages_of
 from tests.responders import Gated, Scripted
 from tests.turn_process import Process
@@ -84,6 +85,23 @@ class TestWait:
         replies = await asyncio.gather(*waiters)
 
         assert [3, 5, 7, 9, 11] == [reply.message.position for reply in replies]
+
+    async def test_those_of_one_process_never_wait_longer_than_for_the_one_before(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        """However short its turn is: who looked while it ended would miss that, and look again late."""
+        conversation = await make_conversation(store, alice)
+        process = Process(store, Scripted("ok"), turn_wait_seconds=10)
+        monkeypatch.setattr(acceptance, "LOOK_SECONDS", 10)
+
+        replies = await asyncio.gather(
+            *(
+                process.say(alice, str(number), conversation.id, key=str(number), if_busy="wait")
+                for number in range(20)
+            )
+        )
+
+        assert [*range(1, 41, 2)] == sorted(reply.message.position for reply in replies)
 
     async def test_one_turn_at_a_time_makes_no_difference_to_a_new_conversation(
         self, store: Store, alice: str

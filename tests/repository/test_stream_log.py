@@ -81,6 +81,16 @@ class TestOrder:
 
         assert (["c"], True) == await read(log, turn_id, 2)
 
+    async def test_also_where_that_is_within_what_was_written_at_once(
+        self, log: StreamLog, turn_id: UUID
+    ):
+        """As for one who reads on when a log that was emptied has been filled again."""
+        await write(log, turn_id, 0, "a", "b", "c")
+        await write(log, turn_id, 3, "d", is_last=True)
+
+        for start, rest in enumerate((["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"], ["d"])):
+            assert (rest, True) == await read(log, turn_id, start)
+
     async def test_writing_again_is_the_same_as_once(self, log: StreamLog, turn_id: UUID):
         """An answer that was lost is found out by doing it again."""
         for _ in range(2):

@@ -66,9 +66,12 @@ def _joined(place: Place, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -
     pieces: list[str] = []
     for entry_id, fields in entries:
         said: list[Any] = json.loads(fields[b"pieces"])
-        if int(entry_id.partition(b"-")[0]) - len(said) != place.start + len(pieces):
+        begins_at = int(entry_id.partition(b"-")[0]) - len(said)
+        # Of the first some may be known: a log that was emptied is filled again in other portions.
+        known = place.start + len(pieces) - begins_at
+        if known < 0:
             break  # something between them is lost
-        if said and said[-1] is None:
-            return Stretch(*place, [*pieces, *said[:-1]], is_last=True)
-        pieces += said
+        if said[-1] is None:
+            return Stretch(*place, [*pieces, *said[known:-1]], is_last=True)
+        pieces += said[known:]
     return Stretch(*place, pieces, is_last=False)

@@ -63,13 +63,14 @@ class Acceptance:
             (order.user_id, order.conversation_id), give_up_at=give_up_at
         ):
             while True:
+                # Before it is tried: while a turn runs here that is in vain, and holds its recording up.
+                await self._runner.wait_for_end(order.conversation_id, give_up_at - clock())
                 try:
                     return await self._accept_once(live, order)
                 except TurnInProgress:
                     if clock() >= give_up_at or await self._is_begun(order):
                         raise
-                left = min(LOOK_SECONDS, give_up_at - clock())
-                await self._runner.wait_for_end(order.conversation_id, left)
+                await asyncio.sleep(min(LOOK_SECONDS, give_up_at - clock()))
 
     async def _is_begun(self, order: TurnOrder) -> bool:
         key = order.idempotency_key

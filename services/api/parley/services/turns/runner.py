@@ -113,13 +113,14 @@ class TurnRunner:
         return running
 
     async def wait_for_end(self, conversation_id: UUID, seconds: float) -> None:
-        """Until the conversation's turn has ended, if it runs here, or for so long."""
+        """Until the conversation's turn has ended, if it runs here; for so long at most."""
         tasks = [
             task
             for task, live in self._running.items()
             if live.turn.conversation_id == conversation_id and live.is_open
         ]
-        await (asyncio.wait(tasks, timeout=seconds) if tasks else asyncio.sleep(seconds))
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     def open(self) -> None:
         self._is_closed = self.is_draining = self.is_letting_go = False
