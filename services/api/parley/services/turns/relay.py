@@ -173,6 +173,8 @@ class Relay:
                 await mirror.until_in_doubt()
                 turn = await _insist(partial(self._records.get, mirror.user_id, turn.id))
             await self._hear_out(mirror, turn)
+            # Of what was not recorded, only the log knows how much it was.
+            mirror.is_whole = mirror.is_heard_out.is_set() or turn.reply is not None
             await _insist(partial(self._records.end, mirror.user_id, turn, mirror))
         except TurnNotFound:
             gone = ConversationNotFound()
