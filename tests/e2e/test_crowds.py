@@ -15,7 +15,7 @@ import pytest
 
 from tests.databases import connected
 from tests.events import parse
-from tests.processes import Server, account
+from tests.processes import PATIENCE_SECONDS, Server, account
 from tests.wire import Wire
 
 SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
@@ -62,7 +62,7 @@ async def many_connections(url: str) -> AsyncGenerator[httpx.AsyncClient]:
         headers = client.headers
     unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(
-        base_url=f"{url}/api/v1", headers=headers, limits=unlimited, timeout=None
+        base_url=f"{url}/api/v1", headers=headers, limits=unlimited, timeout=PATIENCE_SECONDS
     ) as client:
         yield client
 
@@ -84,7 +84,7 @@ async def read_at_once(
             arriving.release()
             expected -= 1
             if expected == 0:
-                go.touch()
+                go.touch()  # noqa: ASYNC240 - the signal to another process
             rest = [piece async for piece in pieces]
         return "".join([text, *rest]).replace(HEARTBEAT, "")
 
