@@ -1,4 +1,8 @@
-"""Parley with a model that says one piece and then waits until a file named `go` is there."""
+"""
+Parley with a model that says one piece and then waits until a file named `go` is there.
+
+What it says then, it says TEST_TIMES over, once if that is not set.
+"""
 
 import asyncio
 import os
@@ -11,11 +15,18 @@ from parley.services.responders.base import PromptMessage
 
 
 class Waiting:
+    def __init__(self, times: int) -> None:
+        self._times = times
+        # One looks for all who wait: there may be a thousand.
+        self._looking = asyncio.Lock()
+
     async def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str]:
         yield "first "
-        while not Path("go").exists():  # noqa: ASYNC240 - the signal of another process
-            await asyncio.sleep(0.02)
-        yield f"re: {prompt[-1].content}"
+        async with self._looking:
+            while not Path("go").exists():  # noqa: ASYNC240 - the signal of another process
+                await asyncio.sleep(0.02)
+        for _ in range(self._times):
+            yield f"re: {prompt[-1].content}"
 
 
 if __name__ == "__main__":
@@ -30,4 +41,7 @@ if __name__ == "__main__":
         protocol.HEAD_SECONDS = float(os.environ["TEST_HEAD_SECONDS"])
     if "TEST_STALL_SECONDS" in os.environ:
         protocol.WRITE_STALL_SECONDS = float(os.environ["TEST_STALL_SECONDS"])
-    serve.run(lambda settings: create_app(settings, responder=Waiting()), settings, "127.0.0.1")
+    times = int(os.environ.get("TEST_TIMES", "1"))
+    serve.run(
+        lambda settings: create_app(settings, responder=Waiting(times)), settings, "127.0.0.1"
+    )

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from parley.core.errors import TurnInProgress
+from parley.core.errors import Draining, TurnInProgress
 from parley.crud.ports import Store
 from parley.services.turns import acceptance
 from tests.factories import make_conversation, messages_of
@@ -43,6 +43,25 @@ class TestWait:
         assert [TurnInProgress] * 3 == [type(outcome) for outcome in outcomes]
         model.gate.set()
         await process.idle()
+
+    async def test_not_when_the_process_is_leaving(self, store: Store, alice: str):
+        """What would begin now would be ended at once."""
+        model = Gated("first ")
+        busy, leaving = Process(store, model), Process(store, Scripted("ok"))
+        started = await busy.begin(alice)
+        await model.asked.wait()
+        waiting = asyncio.create_task(
+            leaving.say(alice, "late", started.conversation_id, if_busy="wait")
+        )
+        while not leaving.runner.is_busy:
+            await asyncio.sleep(0)
+        await leaving.runner.stop(grace_seconds=0)
+
+        with pytest.raises(Draining) as refused:
+            await waiting
+        assert "turn_id" not in refused.value.members
+        model.gate.set()
+        await busy.idle()
 
     async def test_many_writers_of_two_replicas_leave_a_conversation_whole(
         self, store: Store, alice: str

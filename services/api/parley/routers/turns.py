@@ -53,7 +53,8 @@ async def read_turn_events(
     A turn's events again, from the one behind the last that you have: byte for byte as they were.
 
     While it runs and for STREAM_RETENTION_SECONDS after; then 410, and the turn itself has the reply.
-    Where events were lost, the last one comes alone: `done` has the whole reply in it.
+    Where events were lost, the last one comes alone, under a number behind all others: `done` has the
+    whole reply in it.
     """
     await limits.take_slot(user_id)
     reading = await turns.read(user_id, turn_id)

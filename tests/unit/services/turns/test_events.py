@@ -120,11 +120,16 @@ class TestLost:
         ]
         assert 4 == (await events_of(events))[-1].number
 
-    async def test_who_has_had_more_than_is_known_gets_the_end_alone(self, events: TurnEvents):
+    async def test_who_has_had_more_than_is_known_gets_the_end_alone_and_once(
+        self, events: TurnEvents
+    ):
         """It has the whole reply in it; nothing is said twice."""
         events.finish(reply("one two three"))
 
-        assert [(8, events.end)] == await events_of(events, 7)
+        ((number, end),) = await events_of(events, 7)
+        assert (events.end, True) == (end, number > 7)
+        assert [] == await events_of(events, number)
+        assert not events.has_more(number)
 
     async def test_of_a_failed_turn_too(self, events: TurnEvents):
         events.fail(ModelError(), "half")

@@ -9,6 +9,8 @@ from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, Delta, TurnStarted
 
 AT_ONCE_MAX = 500
+# Of an end whose place among the events is not known any more: behind every other.
+END_SOMEWHERE = 10**15 - 1
 
 Event = TurnStarted | Delta | ChatReply | Problem
 
@@ -114,15 +116,16 @@ class TurnEvents:
 
     def has_more(self, after: int) -> bool:
         """False where `after` is the number of the end."""
-        return self.end is None or after < len(self.pieces) + 2 or not self.is_whole
+        last = len(self.pieces) + 2 if self.is_whole else END_SOMEWHERE
+        return self.end is None or after < last
 
     async def read(self, after: int = 0) -> AsyncGenerator[Sequence[Numbered]]:
         """
         Every event behind number `after`, several at once for one who was slow; then the end, unless
         it is to be read elsewhere.
 
-        Where pieces may have been lost the end comes right behind `after`, with the whole reply in it;
-        else nothing is yielded to one who has had the end.
+        Where pieces may have been lost the end comes alone to one who had more than is left, with the
+        whole reply in it; once more, maybe. Nothing is yielded to one who has had the end.
 
         Raises:
             AppError: the turn was refused, so that there are no events.
@@ -150,4 +153,5 @@ class TurnEvents:
             else:
                 await self._news.wait()
         if self.has_more(had):
-            yield [Numbered(had + 1, problem_of(end) if isinstance(end, AppError) else end)]
+            number = had + 1 if had < len(self.pieces) + 2 else END_SOMEWHERE
+            yield [Numbered(number, problem_of(end) if isinstance(end, AppError) else end)]

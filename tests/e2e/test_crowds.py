@@ -1,0 +1,174 @@
+"""A thousand streams of one worker that has one database connection, and readers who do not read."""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.databases import connected
+from tests.events import parse
+from tests.processes import PATIENCE_SECONDS, Server, account
+from tests.wire import Wire
+
+SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
+CROWD = 1000
+# So many are let in at a time that none of them waits two seconds for the one connection.
+ARRIVING_AT_ONCE = 20
+FIRST = 'data: {"text":"first "}\n\n'
+HEARTBEAT = ":\n\n"
+# Who takes nothing is cut off after 30 s: whoever waited for them would take longer.
+STALL_SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def many_files() -> Generator[None]:
+    """For both ends: what a test starts has its limits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def serving(folder: Path, database_url: str, *, times: int) -> Server:
+    return Server(
+        folder,
+        *SLOW_SERVER,
+        DATABASE_URL=database_url,
+        DATABASE_POOL_SIZE="1",
+        WEB_CONCURRENCY="1",
+        STREAMS_MAX_PER_USER=str(CROWD + 1),
+        REPLY_MAX_CHARACTERS="10000000",
+        TEST_TIMES=str(times),
+    )
+
+
+@pytest.fixture
+def server(tmp_path: Path, postgres) -> Generator[Server]:
+    with serving(tmp_path, postgres.api, times=20) as server:
+        yield server
+
+
+@asynccontextmanager
+async def many_connections(url: str) -> AsyncGenerator[httpx.AsyncClient]:
+    with account(url) as client:
+        headers = client.headers
+    unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    async with httpx.AsyncClient(
+        base_url=f"{url}/api/v1", headers=headers, limits=unlimited, timeout=PATIENCE_SECONDS
+    ) as client:
+        yield client
+
+
+async def read_at_once(
+    client: httpx.AsyncClient, go: Path, requests: Sequence[dict[str, Any]]
+) -> list[str]:
+    """What each of the streams says; `go` is there as soon as all of them are open."""
+    arriving = asyncio.Semaphore(ARRIVING_AT_ONCE)
+    expected = len(requests)
+
+    async def read(request: dict[str, Any]) -> str:
+        nonlocal expected
+        await arriving.acquire()
+        async with client.stream(**request) as stream:
+            pieces, text = stream.aiter_text(), ""
+            while FIRST not in text:
+                text += await anext(pieces)
+            arriving.release()
+            expected -= 1
+            if expected == 0:
+                go.touch()  # noqa: ASYNC240 - the signal to another process
+            rest = [piece async for piece in pieces]
+        return "".join([text, *rest]).replace(HEARTBEAT, "")
+
+    return await asyncio.gather(*map(read, requests))
+
+
+class TestThousandStreams:
+    async def test_of_one_worker_with_one_connection_all_come_to_their_ends(
+        self, server: Server, tmp_path: Path, postgres
+    ):
+        messages = [f"number {n}" for n in range(CROWD)]
+        asking = [
+            {"method": "POST", "url": "/me/chat", "json": {"message": m, "stream": True}}
+            for m in messages
+        ]
+        async with many_connections(server.url) as client:
+            streams = [parse(text) for text in await read_at_once(client, tmp_path / "go", asking)]
+        async with connected(postgres.admin) as admin:
+            recorded = await admin.fetch("SELECT content FROM messages WHERE role = 'assistant'")
+            running = await admin.fetchval("SELECT count(*) FROM turns WHERE status = 'running'")
+
+        assert {"done"} == {events[-1].name for events in streams}
+        replies = [f"first {f're: {message}' * 20}" for message in messages]
+        assert replies == [
+            "".join(e.data["text"] for e in events if e.name == "delta") for events in streams
+        ]
+        assert (sorted(replies), 0) == (sorted(row["content"] for row in recorded), running)
+
+
+class TestThousandReaders:
+    async def test_of_one_turn_all_get_the_same_bytes(self, server: Server, tmp_path: Path):
+        async with many_connections(server.url) as client:
+            body = {"message": "hi", "stream": True}
+            async with client.stream("POST", "/me/chat", json=body) as stream:
+                pieces = stream.aiter_text()
+                said = await anext(pieces)
+                (started, *_) = parse(said)
+                reading = {"method": "GET", "url": f"/turns/{started.data['turn_id']}/events"}
+                found = await read_at_once(client, tmp_path / "go", [reading] * CROWD)
+                whole = said + "".join([piece async for piece in pieces])
+
+        assert {whole.replace(HEARTBEAT, "")} == set(found)
+        assert "done" == parse(whole)[-1].name
+
+
+class TestWhoDoesNotRead:
+    def test_keeps_neither_the_turn_nor_its_other_readers_waiting(self, tmp_path: Path, postgres):
+        with (
+            serving(tmp_path, postgres.api, times=200) as server,
+            account(server.url) as client,
+            Wire(server.port, window_bytes=4096) as asking,
+            Wire(server.port, window_bytes=4096) as reading,
+        ):
+            token = client.headers["Authorization"]
+            body = json.dumps({"message": "x" * 30_000, "stream": True})
+            asking.send(request_of("POST", "/me/chat", token, body))
+            path = f"/turns/{turn_id_in(until_first(asking))}"
+            reading.send(request_of("GET", f"{path}/events", token))
+            until_first(reading)
+            (tmp_path / "go").touch()
+
+            went_at = time.monotonic()
+            whole = parse(client.get(f"{path}/events").text)
+            assert STALL_SECONDS > time.monotonic() - went_at
+            assert not asking.is_cut_off()
+            assert not reading.is_cut_off()
+        assert len("first ") + 200 * len("re: ") + 200 * 30_000 == len(
+            whole[-1].data["reply"]["content"]
+        )
+
+
+def request_of(method: str, path: str, token: str, body: str = "") -> bytes:
+    return (
+        f"{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def until_first(wire: Wire) -> str:
+    read = b""
+    while FIRST.encode() not in read:
+        read += wire.some()
+    return read.decode()
+
+
+def turn_id_in(text: str) -> str:
+    return text.partition('"turn_id":"')[2].partition('"')[0]
