@@ -156,7 +156,7 @@ class TestDisconnects:
             assert {} == services.relay._followed
             assert {} == services.streams._held
             assert {} == services.limits.keyed.inside
-            assert 0 == len(services.chat._keys)
+            assert 0 == len(services.chat._queues._queues)
             assert 0 == len(services.chat._starter.acceptance._queues)
 
             log = services.relay._log
