@@ -157,7 +157,7 @@ class TestDisconnects:
             assert {} == services.streams._held
             assert {} == services.limits.keyed.inside
             assert 0 == len(services.chat._queues._queues)
-            assert 0 == len(services.chat._starter.acceptance._queues)
+            assert 0 == len(services.chat._starter.acceptance._queues._queues)
 
             log = services.relay._log
             assert isinstance(log, MemoryStreamLog)
