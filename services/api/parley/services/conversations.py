@@ -71,8 +71,10 @@ class ConversationService:
                 conversation_id, Order.NEWEST_FIRST, DETAIL_MESSAGES + 1, None
             )
             running = await tx.turns.running(conversation_id)
-        if running is not None:
-            running = await self._records.living(user_id, running)
+            is_abandoned = running is not None and await tx.turns.is_abandoned(running.id)
+        # Else it is told as it was at that moment, as the messages are.
+        if is_abandoned and await self._records.close(user_id, conversation_id):
+            running = None
         listing = _listing(conversation_id)
         page = self._page(user_id, listing, Order.NEWEST_FIRST, newest, DETAIL_MESSAGES)
         return ConversationDetail(

@@ -24,16 +24,15 @@ class TurnRecords:
         async with self._store.begin(user_id, read_only=True) as tx:
             turn = await tx.turns.get(turn_id)
             is_abandoned = await tx.turns.is_abandoned(turn_id)
-        if not is_abandoned:
+        if not is_abandoned or not await self.close(user_id, turn.conversation_id):
             return turn
-        async with self._store.begin(user_id) as tx:
-            closed = await self.close_abandoned(tx, turn.conversation_id)
-            return await tx.turns.get(turn_id) if closed else turn
+        async with self._store.begin(user_id, read_only=True) as tx:
+            return await tx.turns.get(turn_id)
 
-    async def living(self, user_id: str, turn: Turn) -> Turn | None:
-        """A running turn, if it still is."""
-        found = await self.get(user_id, turn.id)
-        return found if found.status is TurnStatus.RUNNING else None
+    async def close(self, user_id: str, conversation_id: UUID) -> bool:
+        """End the conversation's running turn if nobody runs it any more."""
+        async with self._store.begin(user_id) as tx:
+            return await self.close_abandoned(tx, conversation_id)
 
     async def close_abandoned(self, tx: Transaction, conversation_id: UUID) -> bool:
         """Not when the store was away just now: then nobody has a lease, and all may be alive."""
