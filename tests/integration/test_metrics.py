@@ -40,6 +40,27 @@ class TestMetrics:
         for word in (alice, str(missing), secret):
             assert word not in text
 
+    async def test_a_turn_tells_how_long_its_history_and_its_model_took(
+        self, client: AsyncClient, bearer: Bearer, alice: str
+    ):
+        names = (
+            "parley_history_seconds_count",
+            'parley_model_first_piece_seconds_count{model="echo"}',
+        )
+
+        async def counts() -> list[float]:
+            lines = (await client.get("/metrics")).text.splitlines()
+            found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+            return [float(found.get(name, 0)) for name in names]
+
+        before = await counts()
+        await client.post("/api/v1/me/chat", json={"message": "hi"}, headers=bearer(alice))
+        await client.post(
+            "/api/v1/me/chat", json={"message": "hi", "model": "none"}, headers=bearer(alice)
+        )
+
+        assert [count + 1 for count in before] == await counts()
+
     async def test_probes_and_scrapes_do_not_count(self, client: AsyncClient):
         for path in ("/health", "/health/ready", "/health/db", "/metrics"):
             await client.get(path)
