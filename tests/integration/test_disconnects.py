@@ -23,6 +23,7 @@ from parley.dependencies.services import Services
 from parley.services.responders.base import PromptMessage
 from tests.conftest import SECRET
 from tests.factories import make_conversation
+from tests.responders import Gated
 
 DISCONNECTS = 200
 AT_ONCE = 20
@@ -73,12 +74,28 @@ async def served(app: FastAPI) -> AsyncGenerator[int]:
         await serving
 
 
+class Requests:
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def post(self, body: dict[str, object], key: str = "") -> bytes:
+        content = json.dumps(body)
+        length = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        headers = length | ({"Idempotency-Key": key} if key else {})
+        return self.head("POST", "/me/chat", **headers) + content.encode()
+
+    def head(self, method: str, path: str, **headers: str) -> bytes:
+        always = {"Host": "localhost", "Authorization": self._token}
+        lines = [f"{name}: {value}" for name, value in (always | headers).items()]
+        return "\r\n".join([f"{method} /api/v1{path} HTTP/1.1", *lines, "", ""]).encode()
+
+
 class Leavers:
     """They ask for a turn, or for the events of one, and are gone at a random moment."""
 
     def __init__(self, port: int, token: str, conversation_id: str) -> None:
         self._port = port
-        self._token = token
+        self._asking = Requests(token)
         self._conversation_id = conversation_id
         self._random = Random(20)  # noqa: S311 - a seed
         self._turn_ids: list[str] = []
@@ -97,25 +114,14 @@ class Leavers:
         match number % 4:
             case 0 if self._turn_ids:
                 turn_id = self._random.choice(self._turn_ids)
-                return self._head("GET", f"/turns/{turn_id}/events?after={number % 7}")
-            case 1:  # one of three asks for a turn that was asked for before
-                return self._post({"message": "hi", "stream": True}, key=str(number // 12))
+                return self._asking.head("GET", f"/turns/{turn_id}/events?after={number % 7}")
+            case 1:  # two of three ask for a turn that was asked for before
+                return self._asking.post({"message": "hi", "stream": True}, key=str(number // 12))
             case 2:
                 busy = {"conversation_id": self._conversation_id, "if_busy": "wait"}
-                return self._post({"message": "hi", **busy})
+                return self._asking.post({"message": "hi", **busy})
             case _:
-                return self._post({"message": "hi", "stream": True})
-
-    def _post(self, body: dict[str, object], key: str = "") -> bytes:
-        content = json.dumps(body)
-        length = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        headers = length | ({"Idempotency-Key": key} if key else {})
-        return self._head("POST", "/me/chat", **headers) + content.encode()
-
-    def _head(self, method: str, path: str, **headers: str) -> bytes:
-        always = {"Host": "localhost", "Authorization": self._token}
-        lines = [f"{name}: {value}" for name, value in (always | headers).items()]
-        return "\r\n".join([f"{method} /api/v1{path} HTTP/1.1", *lines, "", ""]).encode()
+                return self._asking.post({"message": "hi", "stream": True})
 
     async def _ask_and_leave(self, request: bytes) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -165,3 +171,32 @@ class TestDisconnects:
             monkeypatch.setattr(log, "_clock", lambda: monotonic() + RETENTION_SECONDS + 1)
             await log.append([])
             assert ({}, 0) == (log._logs, log._size)
+
+
+class TestTurnThatGoesOn:
+    @pytest.fixture
+    def responder(self) -> Gated:
+        return Gated("first ")
+
+    async def test_who_leaves_gives_a_place_back_at_once(
+        self, app: FastAPI, responder: Gated, alice: str, bearer
+    ):
+        streams = app.state.services.streams
+        async with served(app) as port:
+            asking = Requests(bearer(alice)["Authorization"])
+            _, first = await asyncio.open_connection("127.0.0.1", port)
+            first.write(asking.post({"message": "hi", "stream": True}))
+            await responder.asked.wait()
+            before = asyncio.all_tasks()
+            (live,) = app.state.runner._running.values()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(asking.head("GET", f"/turns/{live.turn.id}/events"))
+            await reader.readuntil(b"first ")
+            assert 2 == len(streams._held[alice])
+            writer.transport.abort()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while asyncio.all_tasks() != before:
+                    await asyncio.sleep(0.01)
+            assert 1 == len(streams._held[alice])
+            responder.gate.set()
+            first.transport.abort()
