@@ -129,7 +129,7 @@ class TestPrompt:
         for message in ("one", "two", "three"):
             await say(message, conversation_id=made.json()["id"])
 
-        wishes = [PromptMessage("system", "Be kind."), PromptMessage("system", "Be brief.")]
+        wishes = [PromptMessage("system", "Be kind.\n\nBe brief.")]
         assert [*wishes, PromptMessage("user", "one")] == responder.prompts[0]
         # Three messages would be a turn and a half.
         assert [

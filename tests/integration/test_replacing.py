@@ -119,6 +119,23 @@ class TestRegenerate:
             with pytest.raises(ConversationNotFound):
                 await process.regenerate(alice, missing)
 
+    async def test_the_first_turn_is_waited_for_also_where_another_process_runs_it(
+        self, store: Store, alice: str
+    ):
+        model = Gated("first ")
+        here, there = Process(store, model), Process(store, Scripted("new"))
+        started = await here.begin(alice)
+        await model.asked.wait()
+        with pytest.raises(TurnInProgress):
+            await there.regenerate(alice, started.conversation_id)
+        waiting = asyncio.create_task(
+            there.regenerate(alice, started.conversation_id, if_busy="wait")
+        )
+        model.gate.set()
+
+        assert "new" == (await waiting).reply.content
+        assert ["hello", "new"] == await contents(store, alice, started.conversation_id)
+
     async def test_while_a_turn_runs_it_is_refused(self, store: Store, alice: str):
         process, model = Process(store, Scripted("ok")), Gated("first ")
         conversation_id = (await process.say(alice, "hello")).conversation_id

@@ -318,19 +318,28 @@ class TestLostAnswers:
             store, alice, reply.conversation_id
         )
 
-    async def test_a_turn_that_cannot_be_recorded_is_failed_once_the_store_is_back(
+    async def test_a_reply_that_cannot_be_recorded_is_once_the_store_is_back(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
     ):
+        """Who waited was told; who asks again finds it, and pays for no second one."""
         monkeypatch.setattr("parley.services.turns.recording.AWAY_SECONDS", 0)
-        treacherous = Treacherous(store)
-        treacherous.lose(2, 3, 4, after_commit=False)
-        process = Process(treacherous, Scripted("ok"))
+        treacherous, model = Treacherous(store), Gated("ok ")
+        process = Process(treacherous, model)
+        begun = await process.ask(alice, key="k")
+        await model.asked.wait()
+        treacherous.lose(1, 2, 3, after_commit=False)
+        model.gate.set()
         with pytest.raises(DatabaseUnavailable) as refused:
-            await process.say(alice, "hello")
+            await begun.events.outcome()
         await process.idle()
 
         turn = await turn_of(store, alice, UUID(refused.value.extensions["turn_id"]))
-        assert (TurnStatus.FAILED, None) == (turn.status, turn.reply)
+        assert TurnStatus.COMPLETE == turn.status
+        again = await process.ask(alice, key="k")
+        assert (turn.reply, True) == (
+            (await again.events.outcome()).reply,
+            again.is_replayed,
+        )
 
 
 class TestBugs:

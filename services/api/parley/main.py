@@ -123,7 +123,8 @@ def _lifespan(
             for background in (worker, services.streams, services.relay, services.cancels):
                 background.start()
                 closing.push_async_callback(background.stop)
-            log.info("started", **(await _look_around(services)).model_dump())
+            state = (await _look_around(services)).model_dump()
+            log.info("started", responder=settings.responder, **state)
             yield
             await runner.stop(grace_seconds=settings.shutdown_grace_seconds)
             await closing.aclose()

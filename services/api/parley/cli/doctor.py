@@ -141,7 +141,9 @@ async def _redis(settings: Settings) -> Finding:
 
 async def _model(settings: Settings) -> Finding:
     if settings.responder == "echo":
-        return Finding("model", ok=True, detail="echo, which needs no model")
+        is_meant = not (settings.openai_base_url or settings.model or settings.models)
+        unused = "" if is_meant else "; for the one that is set RESPONDER must be openai"
+        return Finding("model", ok=True, detail=f"echo, which needs no model{unused}")
     # Slow to import, as `wiring` has it.
     from parley.services.responders.openai import Fault  # noqa: PLC0415
 

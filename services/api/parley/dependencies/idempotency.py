@@ -23,7 +23,8 @@ async def idempotency_key(
             max_length=255,
             pattern="^[\x21-\x7e]+$",
             description="Your own name for this message, such as a UUID. Sent again with it, the message is"
-            " not answered twice: a turn that is running is joined, one that has ended is replayed.",
+            " not answered twice: a turn that is running is joined, one that has ended is replayed, also"
+            " one that broke off after its first words. Where nothing was recorded it is free again.",
         ),
     ] = None,
 ) -> str | None:

@@ -49,6 +49,8 @@ class TurnRow(Base):
     cancel_requested: Mapped[bool]
     problem: Mapped[dict[str, Any] | None]
     superseded_by: Mapped[UUID | None]
+    # No foreign key: it is told to the user whose turn this is, and nothing is found by it.
+    replaces: Mapped[UUID | None]
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 

@@ -30,7 +30,7 @@ class TurnOptions(RequestBody):
     if_busy: Literal["reject", "wait"] = Field(
         "reject",
         description="While another turn of the conversation runs: `reject` is 409 at once, `wait` waits"
-        " up to TURN_WAIT_SECONDS for it to end.",
+        " up to TURN_WAIT_SECONDS for it to end; what waits cannot be taken back.",
     )
     model: Annotated[str, Field(strict=True, min_length=1, max_length=200), STORABLE] | None = (
         Field(
@@ -96,6 +96,11 @@ class Turn(Entity):
     message: TurnMessage
     reply: Message | None = Field(None, exclude_if=absent, description="If it was recorded.")
     problem: Problem | None = Field(None, exclude_if=absent, description="Why it failed.")
+    replaces: UUID | None = Field(
+        None,
+        exclude_if=absent,
+        description="The turn whose messages it is to take the place of, or took.",
+    )
     created_at: datetime
     ended_at: datetime | None = Field(None, exclude_if=absent)
 

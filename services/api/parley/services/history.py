@@ -33,12 +33,10 @@ class History:
                 max_messages=self._max_messages,
                 max_characters=self._max_characters,
             )
+        # One message: the templates of many models take no second one.
+        wishes = [wish for wish in (self._system_prompt, conversation.instructions) if wish]
         return [
-            *(
-                PromptMessage("system", wish)
-                for wish in (self._system_prompt, conversation.instructions)
-                if wish
-            ),
+            *([PromptMessage("system", "\n\n".join(wishes))] if wishes else ()),
             *(PromptMessage(message.role.value, message.content) for message in whole_turns(said)),
             PromptMessage("user", turn.message),
         ]

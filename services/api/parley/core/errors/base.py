@@ -32,6 +32,11 @@ class AppError(Exception):
             **self.extensions,
         }
 
+    def saying(self, detail: str) -> Self:
+        """The same error, in other words."""
+        self.args = (detail,)
+        return self
+
     def about(self, **extensions: UUID | str) -> Self:
         """The same error, saying which turn, conversation and request it is about."""
         said = {name: str(value) for name, value in extensions.items()}

@@ -21,7 +21,9 @@ class TurnInProgress(Conflict):
     code, title = "turn-in-progress", "Another turn of this conversation is running"
 
     def __init__(self) -> None:
-        super().__init__("Send the message again when the running turn has ended.")
+        super().__init__(
+            "Send it again when the running turn has ended, or with `if_busy` `wait`."
+        )
 
 
 class ConversationMoved(Conflict):

@@ -53,6 +53,7 @@ class MemoryTurns:
                 conversation_id=turn.conversation_id,
                 status=TurnStatus.RUNNING,
                 message=TurnMessage(content=turn.message),
+                replaces=turn.replaces,
                 created_at=datetime.now(UTC),
             ),
             turn.worker_id,

@@ -58,7 +58,7 @@ class SqlTurns:
             status=TurnStatus.RUNNING,
             cancel_requested=False,
             created_at=utc_now(),
-            **turn.model_dump(exclude={"replaces"}),
+            **turn.model_dump(),
         )
         try:
             accepted = await self._session.scalar(
@@ -299,6 +299,7 @@ def _entity(row: TurnRow, messages: Sequence[Message]) -> Turn:
         message=TurnMessage(content=row.message),
         reply=messages[1] if messages else None,
         problem=row.problem and Problem.model_validate(row.problem),
+        replaces=row.replaces,
         created_at=row.created_at,
         ended_at=row.ended_at,
     )

@@ -100,6 +100,8 @@ class Acceptance:
     ) -> None:
         last = await tx.turns.last(live.turn.conversation_id)
         if last is None:
-            raise NothingToRegenerate
+            # There will be one, once the first turn has ended.
+            is_busy = await tx.turns.running(live.turn.conversation_id) is not None
+            raise TurnInProgress if is_busy else NothingToRegenerate
         message = last.message.content if order.message is None else order.message
         live.turn = live.turn.model_copy(update={"replaces": last.id, "message": message})

@@ -33,7 +33,7 @@ class Recorder:
         Raises:
             ConversationNotFound: it was deleted meanwhile.
             ConversationMoved, WorkerLost: another turn was recorded first.
-            DatabaseUnavailable, Overloaded: the store did not take it, for long.
+            DatabaseUnavailable, Overloaded: the store did not take it, for long; the runner tries on.
         """
         reply = Reply(
             message_id=new_id(),
@@ -45,6 +45,7 @@ class Recorder:
         )
         is_failed = reply.status is MessageStatus.FAILED
         problem = problem_of(heard.error) if is_failed and heard.error else None
+        live.unrecorded = (length, reply, problem)
         clock = asyncio.get_running_loop().time
         async with self._at_once:
             began_at = clock()

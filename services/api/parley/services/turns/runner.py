@@ -14,10 +14,13 @@ from parley.core.errors import (
     Draining,
     InternalError,
     TurnCancelled,
+    Unavailable,
+    WorkerLost,
 )
 from parley.core.logging import frames_of
 from parley.crud.ports import Store
-from parley.schemas.turns import ChatReply, NewTurn, TurnStatus
+from parley.schemas.problem import Problem
+from parley.schemas.turns import ChatReply, NewTurn, Reply, TurnStatus
 from parley.services.streams import Slot
 from parley.services.turns.events import TurnEvents, problem_of
 
@@ -37,6 +40,8 @@ class LiveTurn(TurnEvents):
         self._request_id = request_id
         # The store may have it as running, and is still to be told how it ended.
         self.is_open = False
+        # What is to be recorded, if it comes to that: how long the conversation was, and what was said.
+        self.unrecorded: tuple[int, Reply, Problem | None] | None = None
         self.interruption: AppError | None = None
         self._patience: asyncio.Timeout | None = None
 
@@ -169,16 +174,24 @@ class TurnRunner:
         await self._settle(live, error)
 
     async def _settle(self, live: LiveTurn, error: AppError) -> None:
-        # A commit whose outcome is unknown may have left the turn running, with nobody to run it.
+        # A commit whose outcome is unknown may have left the turn running, with nobody to run it. And a
+        # reply that is there is recorded also when nobody waits for it any more.
         while live.is_open:
             try:
                 async with self._store.begin(live.user_id) as tx:
-                    await tx.turns.close(live.turn, status_of(error), problem_of(error))
+                    if live.unrecorded is not None:
+                        await tx.turns.record(live.turn, *live.unrecorded)
+                    else:
+                        await tx.turns.close(live.turn, status_of(error), problem_of(error))
                 live.is_open = False
-            except ConversationNotFound:
+            except (ConversationNotFound, WorkerLost):
                 live.is_open = False
+            except Unavailable as failure:
+                log.warning("turn-not-settled", turn_id=str(live.turn.id), code=failure.code)
+                await asyncio.sleep(SETTLE_SECONDS)
             except Exception as failure:  # noqa: BLE001 - whatever it is, it must end some time
                 log.warning("turn-not-settled", turn_id=str(live.turn.id), **frames_of(failure))
+                live.unrecorded = None
                 await asyncio.sleep(SETTLE_SECONDS)
 
 

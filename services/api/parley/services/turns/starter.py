@@ -15,6 +15,8 @@ from parley.services.turns.relay import Relay
 from parley.services.turns.runner import LiveTurn, TurnRunner
 from parley.services.workers import Worker
 
+KEPT = "What came of the reply is kept: regenerate it, or send the message with another Idempotency-Key."
+
 
 @dataclass(frozen=True, kw_only=True)
 class TurnStarter:
@@ -67,7 +69,7 @@ class TurnStarter:
                 await self.recorder.close(live, live.told(error))
                 raise error
             if heard.error is not None:
-                live.told(heard.error)
+                live.told(heard.error.saying(f"{_cause_of(heard.error)} {KEPT}"))
             recorded = await self.recorder.record(live, conversation.length, heard)
             if heard.error is not None and not isinstance(heard.error, TurnCancelled):
                 raise heard.error
@@ -75,3 +77,9 @@ class TurnStarter:
             live.told(error)
             raise
         return recorded
+
+
+def _cause_of(error: AppError) -> str:
+    """Not the advice to send the message again, which is for where nothing was kept."""
+    is_advice = "again" in str(error)
+    return f"{error.title}." if is_advice else str(error)

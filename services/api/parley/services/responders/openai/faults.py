@@ -12,6 +12,7 @@ from openai import APIConnectionError, APIError, APIStatusError
 from parley.core.errors import AppError, ModelError, ModelUnavailable
 
 RETRY_AFTER_MAX_SECONDS = 3600
+_NOT_TAKEN = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
 _HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: ": is OPENAI_API_KEY right?",
     HTTPStatus.PAYMENT_REQUIRED: ": does somebody have to pay?",
@@ -65,6 +66,10 @@ def _refusal(status: int, retry_after: str | None) -> Fault:
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         reason += ": OPENAI_BASE_URL must lead there by itself"
     elif not _may_be_taken_later(status):
+        if status in _NOT_TAKEN:
+            reason += (
+                ": does the prompt fit its context (HISTORY_MAX_CHARACTERS) and its template?"
+            )
         return Fault(reason, ModelError("The model did not take the request."))
     return Fault(reason, ModelUnavailable(retry_after_seconds=_seconds(retry_after)))
 

@@ -1,8 +1,8 @@
 """
-How often a worker's turns were asked to end, so that it learns of it without looking at each.
+How often a worker's turns were asked to end, and which turn one is to take the place of.
 
-Locks: ACCESS EXCLUSIVE on `workers`, a row a process, for a moment: the default is not written anywhere.
-Undo: drops the column; a turn is then cancelled by nobody.
+Locks: ACCESS EXCLUSIVE on `workers` and `turns`, for a moment: nothing is written into their rows.
+Undo: drops both columns; a turn is then cancelled by nobody.
 """
 
 import sqlalchemy as sa
@@ -19,10 +19,12 @@ def upgrade() -> None:
     op.add_column(
         "workers", sa.Column("cancels", sa.Integer(), server_default=sa.text("0"), nullable=False)
     )
+    op.add_column("turns", sa.Column("replaces", sa.Uuid()))
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SET LOCAL lock_timeout = '4s'")
         op.execute("SET LOCAL statement_timeout = '30s'")
+    op.drop_column("turns", "replaces")
     op.drop_column("workers", "cancels")
