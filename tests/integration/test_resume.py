@@ -242,6 +242,8 @@ class TestAfterIt:
         async with process.relaying():
             said = await process.say(alice, "hello", key="k")
             await process.idle()
+            while process.relay._carried:  # noqa: SLF001 - until the log knows that it has ended
+                await asyncio.sleep(0)
             again = await process.ask(alice, key="k", streamed=True)
             found = await events_of(again.events)
             again.leave()
