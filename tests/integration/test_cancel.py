@@ -160,6 +160,23 @@ class TestElsewhere:
 
 
 class TestRace:
+    async def test_many_at_once_are_one(self, store: Store, alice: str):
+        model = Gated("half ")
+        process = Process(store, model)
+        begun = await process.ask(alice)
+        await model.asked.wait()
+        turn_id = (await begun.events.started()).turn_id
+        live = process.runner.find(alice, turn_id)
+        assert live is not None
+
+        # Between the moment that its time runs out and that in which it notices.
+        live.interrupt(TurnCancelled())
+        await asyncio.sleep(0)
+        live.interrupt(TurnCancelled())
+        await asyncio.gather(*(process.turns.cancel(alice, turn_id) for _ in range(20)))
+
+        assert MessageStatus.CANCELLED == (await begun.events.outcome()).reply.status
+
     async def test_the_first_reason_counts(self, store: Store, alice: str):
         """Who shuts down does not make a failure of what was cancelled."""
         model = Gated("half ")

@@ -140,7 +140,7 @@ class TestTimer:
     async def test_more_turns_than_are_read_at_once_are_all_heard(
         self, store: Store, log: FaultyLog, model: Gated, alice: str, monkeypatch
     ):
-        monkeypatch.setattr(relay_module, "TURNS_AT_ONCE", 2)
+        monkeypatch.setattr(relay_module, "MIRRORS_AT_ONCE", 2)
         here, there = (Process(store, model, log=log) for _ in range(2))
         async with here.relaying(), there.relaying():
             started = [await here.begin(alice) for _ in range(5)]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from parley.core.errors import Draining, TurnInProgress
+from parley.core.errors import ConversationNotFound, Draining, TurnInProgress
 from parley.crud.ports import Store
 from parley.services.turns import acceptance
 from tests.factories import make_conversation, messages_of
@@ -29,6 +29,19 @@ class TestWait:
 
         assert 3 == (await waiting).message.position
         assert ["hello", "first re: hello", "late"] == [m.content for m in second.prompts[0]]
+
+    async def test_nobody_waits_for_another_users_turn(self, store: Store, alice: str, bob: str):
+        """How long it took would tell that there is one."""
+        model = Gated("first ")
+        process = Process(store, model)
+        started = await process.begin(alice)
+        await model.asked.wait()
+
+        with pytest.raises(ConversationNotFound):
+            await process.say(bob, "hello", started.conversation_id, if_busy="wait")
+        assert not model.was_closed
+        model.gate.set()
+        await process.idle()
 
     async def test_not_for_ever(self, store: Store, alice: str):
         model = Gated("first ")

@@ -1,3 +1,4 @@
+import re
 import sys
 from contextlib import suppress
 from time import sleep
@@ -16,6 +17,7 @@ SILENCE_SECONDS = 60.0
 # How often a connection is made again, and how soon: long enough for a server that is restarted.
 TRIES = 20
 PAUSE_SECONDS = 0.5
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Refused(Exception):
@@ -101,10 +103,10 @@ class Terminal:
     def _show(self, conversation_id: str) -> None:
         detail = self._send("GET", f"/conversations/{conversation_id}")
         self._conversation_id = conversation_id
-        typer.echo(f"{detail['title']}\n")
+        typer.echo(f"{_harmless(detail['title'])}\n")
         for message in detail["messages"]:
             mark = "> " if message["role"] == "user" else ""
-            typer.echo(f"{mark}{message['content']}")
+            typer.echo(f"{mark}{_harmless(message['content'])}")
 
     def _next_message(self) -> str | None:
         try:
@@ -143,7 +145,7 @@ class Terminal:
             case "turn":
                 self._conversation_id = data["conversation_id"]
             case "delta":
-                typer.echo(data["text"], nl=False)
+                typer.echo(_harmless(data["text"]), nl=False)
             case "done":
                 typer.echo("\n")
             case "error":
@@ -160,6 +162,11 @@ class Terminal:
         if response.is_error:
             raise _refusal(response)
         return response.json()
+
+
+def _harmless(text: str) -> str:
+    """Without the control characters by which a terminal is steered, its clipboard among it."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def _refusal(response: httpx2.Response) -> Refused:

@@ -8,7 +8,7 @@ from parley.core.ids import new_id
 from parley.schemas.conversations import Message, MessageStatus, Role
 from parley.schemas.turns import ChatReply, Delta, TurnStarted
 from parley.services.turns import events as module
-from parley.services.turns.events import TurnEvents, problem_of
+from parley.services.turns.events import END_SOMEWHERE, TurnEvents, problem_of
 from tests.turn_process import events_of
 
 TURN_ID, CONVERSATION_ID = new_id(), new_id()
@@ -89,6 +89,23 @@ class TestRead:
         events.finish(reply("one"))
         assert [(3, events.end)] == await waiting
 
+    async def test_who_reads_at_once_lets_others_have_theirs(
+        self, events: TurnEvents, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(module, "AT_ONCE_MAX", 1)
+        events.say(*"abcdef")
+        events.finish(reply("abcdef"))
+        order: list[str] = []
+
+        async def read(name: str) -> None:
+            nonlocal order
+            async for _ in events.read():
+                order += [name]
+
+        await asyncio.gather(read("first"), read("second"))
+
+        assert order != sorted(order)
+
     async def test_who_is_slow_gets_several_at_once_and_not_all(
         self, events: TurnEvents, monkeypatch: pytest.MonkeyPatch
     ):
@@ -118,7 +135,8 @@ class TestLost:
         assert ["one ", "two three"] == [
             event.text for _, event in await events_of(events) if isinstance(event, Delta)
         ]
-        assert 4 == (await events_of(events))[-1].number
+        assert [END_SOMEWHERE - 1, END_SOMEWHERE] == [n for n, _ in await events_of(events, 2)]
+        assert [(END_SOMEWHERE, events.end)] == await events_of(events, END_SOMEWHERE - 1)
 
     async def test_who_has_had_more_than_is_known_gets_the_end_alone_and_once(
         self, events: TurnEvents
@@ -130,6 +148,16 @@ class TestLost:
         assert (events.end, True) == (end, number > 7)
         assert [] == await events_of(events, number)
         assert not events.has_more(number)
+
+    async def test_who_was_told_it_in_one_piece_is_told_the_end_where_all_is_there(
+        self, events: TurnEvents
+    ):
+        """The log of one process may be lost, and another's not."""
+        events.say("one ", "two")
+        events.finish(reply("one two"))
+
+        assert [(END_SOMEWHERE, events.end)] == await events_of(events, END_SOMEWHERE - 1)
+        assert not events.has_more(END_SOMEWHERE)
 
     async def test_of_a_failed_turn_too(self, events: TurnEvents):
         events.fail(ModelError(), "half")

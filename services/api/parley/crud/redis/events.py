@@ -10,7 +10,7 @@ from parley.crud.redis.connection import in_time
 # A stretch is what a turn said in some hundredths of a second: a reply of half an hour has its
 # beginning still. Of a longer one whoever comes late gets the end alone.
 ENTRIES_MAX = 50_000
-ENTRIES_AT_ONCE = 20
+ENTRIES_AT_ONCE = 10
 # What follows a turn elsewhere reads its end, however soon it is to be forgotten.
 _KEPT_SECONDS_MIN = 5
 
@@ -52,11 +52,15 @@ class RedisStreamLog:
             found = await all_at_once.execute()
         return [_joined(place, entries) for place, entries in zip(places, found, strict=True)]
 
-    def _entry(self, stretch: Stretch) -> tuple[str, ...]:
+    def _entry(self, stretch: Stretch) -> tuple[str | bytes, ...]:
         stop = stretch.start + len(stretch.pieces) + stretch.is_last
         seconds = self._retention_seconds + (0 if stretch.is_last else SILENCE_SECONDS_MAX)
-        said = json.dumps([*stretch.pieces, *([None] if stretch.is_last else [])])
-        return str(stretch.start), str(stop), str(seconds), str(ENTRIES_MAX), said
+        said = json.dumps(
+            [*stretch.pieces, *([None] if stretch.is_last else [])], ensure_ascii=False
+        )
+        # Whatever a piece is, it is not to keep those of others from being written.
+        data = said.encode(errors="surrogatepass")
+        return str(stretch.start), str(stop), str(seconds), str(ENTRIES_MAX), data
 
     def _key(self, of: Stretch | Place) -> str:
         return f"{self._prefix}:{of.user_id}:{of.turn_id.hex}"
@@ -65,7 +69,7 @@ class RedisStreamLog:
 def _joined(place: Place, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Stretch:
     pieces: list[str] = []
     for entry_id, fields in entries:
-        said: list[Any] = json.loads(fields[b"pieces"])
+        said: list[Any] = json.loads(fields[b"pieces"].decode(errors="surrogatepass"))
         begins_at = int(entry_id.partition(b"-")[0]) - len(said)
         # Of the first some may be known: a log that was emptied is filled again in other portions.
         known = place.start + len(pieces) - begins_at

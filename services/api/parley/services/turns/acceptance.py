@@ -64,7 +64,9 @@ class Acceptance:
         ):
             while True:
                 # Before it is tried: while a turn runs here that is in vain, and holds its recording up.
-                await self._runner.wait_for_end(order.conversation_id, give_up_at - clock())
+                await self._runner.wait_for_end(
+                    order.user_id, order.conversation_id, give_up_at - clock()
+                )
                 if live.interruption is not None:
                     raise live.interruption
                 try:

@@ -8,7 +8,7 @@ from parley.core.errors import AppError, Draining
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, Delta, TurnStarted
 
-AT_ONCE_MAX = 500
+AT_ONCE_MAX = 100
 # Of an end whose place among the events is not known any more: behind every other.
 END_SOMEWHERE = 10**15 - 1
 
@@ -41,6 +41,7 @@ class TurnEvents:
         """False where pieces may have been lost: what is known to be missing is then one piece."""
         self._started: TurnStarted | None = None
         self._is_broken_off = False
+        self._is_joined = False
         self._news = asyncio.Event()
 
     def start(self, started: TurnStarted) -> None:
@@ -71,6 +72,7 @@ class TurnEvents:
         heard = sum(map(len, self.pieces))
         if len(text) > heard:
             self.is_whole = False
+            self._is_joined = True
             self.pieces.append(text[heard:])
 
     def _tell(self) -> None:
@@ -117,7 +119,7 @@ class TurnEvents:
     def has_more(self, after: int) -> bool:
         """False where `after` is the number of the end."""
         last = len(self.pieces) + 2 if self.is_whole else END_SOMEWHERE
-        return self.end is None or after < last
+        return self.end is None or after < last or after == END_SOMEWHERE - 1
 
     async def read(self, after: int = 0) -> AsyncGenerator[Sequence[Numbered]]:
         """
@@ -134,18 +136,19 @@ class TurnEvents:
         if had == 0:
             yield [Numbered(1, await self.started())]
             had = 1
+        read = had - 1
         while True:
             # The end is looked at first: what is said until then is read before it is told.
             end = self.end
-            if len(self.pieces) >= had:
-                news = [
-                    Numbered(had + nth, Delta(text=piece))
-                    for nth, piece in enumerate(
-                        self.pieces[had - 1 : had - 1 + AT_ONCE_MAX], start=1
-                    )
+            if news := self.pieces[read : read + AT_ONCE_MAX]:
+                numbered = [
+                    Numbered(self._number_of(read + nth), Delta(text=piece))
+                    for nth, piece in enumerate(news)
                 ]
-                had = news[-1].number
-                yield news
+                read, had = read + len(news), numbered[-1].number
+                yield numbered
+                # One who takes all there is at once lets the others have theirs.
+                await asyncio.sleep(0)
             elif end is not None:
                 break
             elif self._is_broken_off:
@@ -153,5 +156,11 @@ class TurnEvents:
             else:
                 await self._news.wait()
         if self.has_more(had):
-            number = had + 1 if had < len(self.pieces) + 2 else END_SOMEWHERE
+            is_known = had < len(self.pieces) + 2 and not self._is_joined
+            number = had + 1 if is_known else END_SOMEWHERE
             yield [Numbered(number, problem_of(end) if isinstance(end, AppError) else end)]
+
+    def _number_of(self, piece: int) -> int:
+        """Of several in one, which were several elsewhere, nobody knows: behind all others."""
+        is_joined = self._is_joined and piece == len(self.pieces) - 1
+        return END_SOMEWHERE - 1 if is_joined else piece + 2

@@ -70,6 +70,8 @@ class Listener:
                 while live.interruption is None:
                     patience.reschedule(min(clock() + self._silence_seconds, ends_at))
                     piece = await anext(stream, None)
+                    # A model that says much at once is not listened to alone.
+                    await asyncio.sleep(0)
                     if piece is None:
                         return
                     if isinstance(piece, Receipt):

@@ -30,6 +30,7 @@ PIECES_AT_ONCE = 500
 # So that one question to Redis is answered in its time, also after an outage.
 CHARACTERS_AT_ONCE = 250_000
 TURNS_AT_ONCE = 20
+MIRRORS_AT_ONCE = 5
 # How long nothing is heard of a turn before the store is asked what became of it; then twice that.
 DOUBT_SECONDS = 1.0
 ASKING_AT_ONCE = 4
@@ -179,8 +180,8 @@ class Relay:
                     self._carried[live].sent = count
 
     async def _read(self, mirrors: Sequence[Mirror]) -> None:
-        for first in range(0, len(mirrors), TURNS_AT_ONCE):
-            some = mirrors[first : first + TURNS_AT_ONCE]
+        for first in range(0, len(mirrors), MIRRORS_AT_ONCE):
+            some = mirrors[first : first + MIRRORS_AT_ONCE]
             places = [Place(m.user_id, m.turn_id, len(m.pieces)) for m in some]
             for mirror, stretch in zip(some, await self._log.read(places), strict=True):
                 mirror.hear(stretch)

@@ -66,8 +66,11 @@ class LiveTurn(TurnEvents):
 
     def interrupt(self, reason: AppError) -> None:
         """Stop listening to the model; a turn that listens no more is about to end anyway."""
-        self.interruption = self.interruption or reason
-        if self._patience is not None:
+        if self.interruption is not None:
+            return
+        self.interruption = reason
+        # One that is running out already cannot be set any more.
+        if self._patience is not None and not self._patience.expired():
             self._patience.reschedule(asyncio.get_running_loop().time())
 
 
@@ -117,12 +120,13 @@ class TurnRunner:
             running[live.user_id].append(live)
         return running
 
-    async def wait_for_end(self, conversation_id: UUID, seconds: float) -> None:
-        """Until the conversation's turn has ended, if it runs here; for so long at most."""
+    async def wait_for_end(self, user_id: str, conversation_id: UUID, seconds: float) -> None:
+        """Until the user's conversation's turn has ended, if it runs here; for so long at most."""
         tasks = [
             task
             for task, live in self._running.items()
-            if live.turn.conversation_id == conversation_id and live.is_open
+            if live.is_open
+            and (live.user_id, live.turn.conversation_id) == (user_id, conversation_id)
         ]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
