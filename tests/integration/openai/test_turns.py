@@ -40,7 +40,8 @@ def settings(server: ModelServer) -> Settings:
         openai_base_url=server.url,
         openai_api_key="sk-secret",
         model="stub-1",
-        model_timeout_seconds=0.5,
+        # Longer than a busy machine takes for a connection.
+        model_timeout_seconds=3,
     )
 
 
