@@ -23,7 +23,8 @@ class TurnRecords:
         """
         async with self._store.begin(user_id, read_only=True) as tx:
             turn = await tx.turns.get(turn_id)
-            is_abandoned = await tx.turns.is_abandoned(turn_id)
+            is_running = turn.status is TurnStatus.RUNNING
+            is_abandoned = is_running and await tx.turns.is_abandoned(turn_id)
         if not is_abandoned or not await self.close(user_id, turn.conversation_id):
             return turn
         async with self._store.begin(user_id, read_only=True) as tx:
