@@ -84,17 +84,7 @@ class ChatService:
             DatabaseUnavailable, Overloaded: the store did not answer in time.
             Draining: this process is shutting down.
         """
-        order = TurnOrder(
-            user_id=user_id,
-            message=request.message,
-            conversation_id=request.conversation_id,
-            replaces_last=request.replace_last,
-            request_id=asking.request_id,
-            model=self._model_of(request),
-            waits=request.if_busy == "wait",
-            idempotency_key=asking.idempotency_key,
-            fingerprint=fingerprint_of("chat", request.conversation_id, request),
-        )
+        order = self._order(user_id, request.conversation_id, request, asking)
         return await self._place(order, asking, admission)
 
     async def regenerate(
@@ -111,18 +101,28 @@ class ChatService:
         Raises:
             AppError: as `send`.
         """
-        order = TurnOrder(
+        order = self._order(user_id, conversation_id, request, asking)
+        return await self._place(order, asking, admission)
+
+    def _order(
+        self, user_id: str, conversation_id: UUID | None, request: TurnOptions, asking: Asking
+    ) -> TurnOrder:
+        message, replaces_last = None, True
+        if isinstance(request, ChatRequest):
+            message, replaces_last = request.message, request.replace_last
+        return TurnOrder(
             user_id=user_id,
-            message=None,
+            message=message,
             conversation_id=conversation_id,
-            replaces_last=True,
+            replaces_last=replaces_last,
             request_id=asking.request_id,
             model=self._model_of(request),
             waits=request.if_busy == "wait",
             idempotency_key=asking.idempotency_key,
-            fingerprint=fingerprint_of("regenerate", conversation_id, request),
+            fingerprint=fingerprint_of(
+                message, conversation_id, request.model, replaces_last=replaces_last
+            ),
         )
-        return await self._place(order, asking, admission)
 
     def _model_of(self, request: TurnOptions) -> str:
         if request.model is None:
@@ -132,25 +132,24 @@ class ChatService:
         return request.model
 
     async def _place(self, order: TurnOrder, asking: Asking, admission: Admission) -> Reading:
-        if order.idempotency_key is None:
+        key = order.idempotency_key
+        if key is None:
             return Reading(await self._starter.begin(order, await admission.begin_turn()))
         admission.enter_with_key()
-        key = (order.user_id, order.idempotency_key)
         give_up_at = asyncio.get_running_loop().time() + self._wait_seconds
-        async with self._queues.turn(key, give_up_at=give_up_at):
-            if known := await self._known(order, asking):
+        async with self._queues.turn((order.user_id, key), give_up_at=give_up_at):
+            if known := await self._known(key, order, asking):
                 return known
             try:
                 return Reading(await self._starter.begin(order, await admission.begin_turn()))
             except TurnInProgress:
                 # The slot is taken or the key is: another process was faster.
-                if known := await self._known(order, asking):
+                if known := await self._known(key, order, asking):
                     return known
                 raise
 
-    async def _known(self, order: TurnOrder, asking: Asking) -> Reading | None:
-        assert order.idempotency_key is not None  # noqa: S101 - who asks has one
-        found = await self._records.keyed(order.user_id, order.idempotency_key)
+    async def _known(self, key: str, order: TurnOrder, asking: Asking) -> Reading | None:
+        found = await self._records.keyed(order.user_id, key)
         if found is None:
             return None
         if found.fingerprint != order.fingerprint:

@@ -3,10 +3,7 @@
 import json
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
 from uuid import UUID
-
-from parley.schemas.turns import ChatRequest, TurnOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +27,8 @@ class TurnOrder:
 
 
 def fingerprint_of(
-    operation: Literal["chat", "regenerate"], conversation_id: UUID | None, request: TurnOptions
+    message: str | None, conversation_id: UUID | None, model: str | None, *, replaces_last: bool
 ) -> str:
     """SHA-256 of all that makes another turn of it; how it is answered is not part of that."""
-    message, replaces_last = None, True
-    if isinstance(request, ChatRequest):
-        message, replaces_last = request.message, request.replace_last
-    asked = [operation, str(conversation_id), message, replaces_last, request.model]
+    asked = [message, str(conversation_id), replaces_last, model]
     return sha256(json.dumps(asked).encode()).hexdigest()
