@@ -3,7 +3,7 @@
 import pytest
 from httpx import AsyncClient
 
-from parley.core.errors import ModelError, ModelTimeout, ModelUnavailable
+from parley.core.errors import ModelError, ModelTimeout, ModelUnavailable, ReplyTooLong
 from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.services.responders.base import PromptMessage
@@ -109,6 +109,7 @@ class TestBrokenModel:
         response = await say()
 
         assert (502, "model-error") == (response.status_code, response.json()["code"])
+        assert ReplyTooLong.title == response.json()["title"]
         recorded = await messages_of(store, alice, response.json()["conversation_id"])
         assert ("1234567890", "failed") == (recorded[1].content, recorded[1].status)
 

@@ -15,6 +15,7 @@ from parley.core.ids import new_id
 from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.schemas.turns import ChatReply
+from parley.services.turns.starter import KEPT
 from tests.conftest import SECRET
 from tests.events import parse
 from tests.factories import make_conversation, messages_of
@@ -90,7 +91,7 @@ class TestSameKey:
             told.append(refused.value.members)
 
         assert told[0] == told[1]
-        assert str(told[0]["detail"]).startswith("It broke off. What came of the reply is kept:")
+        assert f"{ModelError.title}. {KEPT}" == told[0]["detail"]
         assert 1 == process.admission.begun
 
     async def test_a_key_is_its_users_own(self, store: Store, alice: str, bob: str):

@@ -5,7 +5,14 @@ from collections import defaultdict
 import pytest
 
 from parley.core import errors
-from parley.core.errors import AppError, InternalError, RateLimited, TurnNotFound, Unavailable
+from parley.core.errors import (
+    AppError,
+    InternalError,
+    RateLimited,
+    TurnNotFound,
+    Unavailable,
+    recalled,
+)
 from parley.core.ids import new_id
 
 LINE = re.compile(
@@ -121,6 +128,17 @@ class TestMembers:
 
     def test_a_bug_says_nothing_of_the_inside(self):
         assert [] == list(inspect.signature(InternalError).parameters)
+
+
+class TestRecalled:
+    @pytest.mark.parametrize("error", sorted(set(EVERY_ERROR) - {AppError}, key=str))
+    def test_what_was_written_down_is_told_again_to_the_letter(self, error: type[AppError]):
+        told = error().saying("What was said then.").about(turn_id=new_id(), request_id="r")
+
+        assert told.members == recalled(told.members).members
+
+    def test_what_this_release_does_not_know_is_internal(self):
+        assert isinstance(recalled(AppError().members | {"code": "of-old"}), InternalError)
 
 
 class TestUnavailable:

@@ -42,6 +42,7 @@ AppError
 ├── HeadersTooLarge              431  headers-too-large
 ├── InternalError                500  internal-error
 ├── ModelError                   502  model-error
+│   └── ReplyTooLong
 ├── Unavailable                  503, with Retry-After
 │   ├── DatabaseUnavailable           database-unavailable
 │   ├── IssuerUnavailable             issuer-unavailable
@@ -110,6 +111,7 @@ from parley.core.errors.turns import (
     ModelError,
     ModelTimeout,
     NothingToRegenerate,
+    ReplyTooLong,
     TurnCancelled,
     TurnInProgress,
     TurnNotFound,
@@ -150,6 +152,7 @@ __all__ = [
     "RateLimited",
     "RefreshRefused",
     "RegistrationClosed",
+    "ReplyTooLong",
     "RouteNotFound",
     "SessionRequired",
     "TokenRefused",

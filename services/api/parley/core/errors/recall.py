@@ -11,8 +11,10 @@ _OWN = {"type", "title", "status", "detail", "code"}
 
 def recalled(members: Mapping[str, Any]) -> AppError:
     """The error whose members these were; one that this release does not know is internal."""
-    kinds = (kind for kind in _heirs(AppError) if kind.code == members["code"])
-    kind = next(kinds, InternalError)
+    kinds = [kind for kind in _heirs(AppError) if kind.code == members["code"]]
+    # Some have their parent's code, and words of their own.
+    exact = (kind for kind in kinds if kind.title == members["title"])
+    kind = next(exact, kinds[0] if kinds else InternalError)
     error = kind.__new__(kind)
     # In the words of then: a kind's own say what it is told anew.
     if isinstance(error, Unavailable):

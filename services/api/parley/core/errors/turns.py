@@ -58,5 +58,9 @@ class ModelError(AppError):
     status, code, title = 502, "model-error", "The model's reply broke off or made no sense"
 
 
+class ReplyTooLong(ModelError):
+    title = "The model's reply was longer than is allowed here, and was cut"
+
+
 class ModelTimeout(AppError):
     status, code, title = 504, "model-timeout", "The model did not answer in time"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from parley.core.errors import AppError, InternalError, ModelError, ModelTimeout
+from parley.core.errors import AppError, InternalError, ModelTimeout, ReplyTooLong
 from parley.core.logging import frames_of
 from parley.core.metrics import FIRST_PIECE_SECONDS
 from parley.services.responders.base import PromptMessage, Receipt, Responder
@@ -84,8 +84,7 @@ class Listener:
                         live.say(shown)
                     room -= len(piece)
                     if room < 0:
-                        msg = "The reply was longer than is allowed here; the rest is cut."
-                        raise ModelError(msg)
+                        raise ReplyTooLong
         except TimeoutError as timeout:
             if not patience.expired():
                 raise

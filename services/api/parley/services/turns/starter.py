@@ -69,7 +69,8 @@ class TurnStarter:
                 await self.recorder.close(live, live.told(error))
                 raise error
             if heard.error is not None:
-                live.told(heard.error.saying(f"{_cause_of(heard.error)} {KEPT}"))
+                # Not its own advice, to send the message again: that is for where nothing was kept.
+                live.told(heard.error.saying(f"{heard.error.title}. {KEPT}"))
             recorded = await self.recorder.record(live, conversation.length, heard)
             if heard.error is not None and not isinstance(heard.error, TurnCancelled):
                 raise heard.error
@@ -77,9 +78,3 @@ class TurnStarter:
             live.told(error)
             raise
         return recorded
-
-
-def _cause_of(error: AppError) -> str:
-    """Not the advice to send the message again, which is for where nothing was kept."""
-    is_advice = "again" in str(error)
-    return f"{error.title}." if is_advice else str(error)
