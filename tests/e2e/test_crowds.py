@@ -4,9 +4,9 @@ import asyncio
 import json
 import resource
 import sys
-import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ from tests.events import parse
 from tests.processes import PATIENCE_SECONDS, Server, account
 from tests.wire import Wire
 
+# A thousand clients and their server on one machine, which may be busy with other tests too.
+pytestmark = pytest.mark.timeout(600)
+
 SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
 CROWD = 1000
-# So many are let in at a time that none of them waits two seconds for the one connection.
+# So few at a time that hardly one waits two seconds for the one connection, and is told to come again.
 ARRIVING_AT_ONCE = 20
 FIRST = 'data: {"text":"first "}\n\n'
 HEARTBEAT = ":\n\n"
-# Who takes nothing is cut off after 30 s: whoever waited for them would take longer.
-STALL_SECONDS = 30
+# Who takes nothing is not cut off before the test is over: whoever waited for them would wait in vain.
+NEVER_SECONDS = 3600
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +46,13 @@ def serving(folder: Path, database_url: str, *, times: int) -> Server:
         *SLOW_SERVER,
         DATABASE_URL=database_url,
         DATABASE_POOL_SIZE="1",
+        # The first is to wait for the last, however busy the machine is.
+        MODEL_TIMEOUT_SECONDS="600",
         WEB_CONCURRENCY="1",
         STREAMS_MAX_PER_USER=str(CROWD + 1),
         REPLY_MAX_CHARACTERS="10000000",
         TEST_TIMES=str(times),
+        TEST_STALL_SECONDS=str(NEVER_SECONDS),
     )
 
 
@@ -56,19 +62,36 @@ def server(tmp_path: Path, postgres) -> Generator[Server]:
         yield server
 
 
-@asynccontextmanager
-async def many_connections(url: str) -> AsyncGenerator[httpx.AsyncClient]:
-    with account(url) as client:
+@pytest.fixture
+def asking(server: Server) -> Callable[[], httpx.AsyncClient]:
+    """Makes clients of one account, a connection each: what httpx keeps of many is looked through each time."""
+    with account(server.url) as client:
         headers = client.headers
-    unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    async with httpx.AsyncClient(
-        base_url=f"{url}/api/v1", headers=headers, limits=unlimited, timeout=PATIENCE_SECONDS
-    ) as client:
-        yield client
+    return lambda: httpx.AsyncClient(
+        base_url=f"{server.url}/api/v1",
+        headers=headers,
+        timeout=PATIENCE_SECONDS,
+        transport=httpx.AsyncHTTPTransport(verify=False),
+        trust_env=False,
+    )
+
+
+@asynccontextmanager
+async def opened(
+    client: httpx.AsyncClient, request: dict[str, Any]
+) -> AsyncGenerator[httpx.Response]:
+    """Who is told that the machine is busy comes again when it is said, as every client has to."""
+    while True:
+        async with client.stream(**request) as stream:
+            if stream.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                assert stream.is_success, (await stream.aread()).decode()
+                yield stream
+                return
+        await asyncio.sleep(int(stream.headers["Retry-After"]))
 
 
 async def read_at_once(
-    client: httpx.AsyncClient, go: Path, requests: Sequence[dict[str, Any]]
+    asking: Callable[[], httpx.AsyncClient], go: Path, requests: Sequence[dict[str, Any]]
 ) -> list[str]:
     """What each of the streams says; `go` is there as soon as all of them are open."""
     arriving = asyncio.Semaphore(ARRIVING_AT_ONCE)
@@ -77,7 +100,7 @@ async def read_at_once(
     async def read(request: dict[str, Any]) -> str:
         nonlocal expected
         await arriving.acquire()
-        async with client.stream(**request) as stream:
+        async with asking() as client, opened(client, request) as stream:
             pieces, text = stream.aiter_text(), ""
             while FIRST not in text:
                 text += await anext(pieces)
@@ -93,15 +116,15 @@ async def read_at_once(
 
 class TestThousandStreams:
     async def test_of_one_worker_with_one_connection_all_come_to_their_ends(
-        self, server: Server, tmp_path: Path, postgres
+        self, asking, tmp_path: Path, postgres
     ):
         messages = [f"number {n}" for n in range(CROWD)]
-        asking = [
+        requests = [
             {"method": "POST", "url": "/me/chat", "json": {"message": m, "stream": True}}
             for m in messages
         ]
-        async with many_connections(server.url) as client:
-            streams = [parse(text) for text in await read_at_once(client, tmp_path / "go", asking)]
+        read = await read_at_once(asking, tmp_path / "go", requests)
+        streams = [parse(text) for text in read]
         async with connected(postgres.admin) as admin:
             recorded = await admin.fetch("SELECT content FROM messages WHERE role = 'assistant'")
             running = await admin.fetchval("SELECT count(*) FROM turns WHERE status = 'running'")
@@ -115,15 +138,15 @@ class TestThousandStreams:
 
 
 class TestThousandReaders:
-    async def test_of_one_turn_all_get_the_same_bytes(self, server: Server, tmp_path: Path):
-        async with many_connections(server.url) as client:
+    async def test_of_one_turn_all_get_the_same_bytes(self, asking, tmp_path: Path):
+        async with asking() as client:
             body = {"message": "hi", "stream": True}
             async with client.stream("POST", "/me/chat", json=body) as stream:
                 pieces = stream.aiter_text()
                 said = await anext(pieces)
                 (started, *_) = parse(said)
                 reading = {"method": "GET", "url": f"/turns/{started.data['turn_id']}/events"}
-                found = await read_at_once(client, tmp_path / "go", [reading] * CROWD)
+                found = await read_at_once(asking, tmp_path / "go", [reading] * CROWD)
                 whole = said + "".join([piece async for piece in pieces])
 
         assert {whole.replace(HEARTBEAT, "")} == set(found)
@@ -146,9 +169,7 @@ class TestWhoDoesNotRead:
             until_first(reading)
             (tmp_path / "go").touch()
 
-            went_at = time.monotonic()
             whole = parse(client.get(f"{path}/events").text)
-            assert STALL_SECONDS > time.monotonic() - went_at
             assert not asking.is_cut_off()
             assert not reading.is_cut_off()
         assert len("first ") + 200 * len("re: ") + 200 * 30_000 == len(
