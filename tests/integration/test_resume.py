@@ -472,3 +472,23 @@ class TestLeaving:
             model.gate.set()
 
             assert isinstance((await events_of(begun.events))[-1].event, ChatReply)
+
+    @pytest.mark.parametrize("said", [0, 1], ids=["before its first word", "after it"])
+    async def test_what_it_cuts_is_read_to_that_end_at_those_that_stay(
+        self, store: Store, log: StreamLog, alice: str, said: int
+    ):
+        model = Stepping("half ", "never said")
+        leaving, stays = (Process(store, model, log=log) for _ in range(2))
+        async with leaving.relaying(), stays.relaying():
+            begun = await leaving.ask(alice)
+            started = await begun.events.started()
+            events = begun.events.read(1)
+            model.step(said)
+            heard = [(await anext(events))[0] for _ in range(said)]
+            await leaving.runner.stop(grace_seconds=0)
+            heard += [one async for several in events for one in several]
+
+            assert heard == await read_elsewhere(stays, alice, started, 1)
+
+        assert isinstance(heard[-1].event, Problem)
+        assert Draining.code == heard[-1].event.code

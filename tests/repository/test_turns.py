@@ -11,9 +11,20 @@ from parley.core.errors import (
 )
 from parley.core.ids import new_id
 from parley.crud.ports import Store
-from parley.schemas.conversations import MessageStatus, Order, Role
-from parley.schemas.turns import TurnStatus
+from parley.schemas.conversations import ConversationDraft, MessageStatus, Order, Role
+from parley.schemas.turns import NewTurn, TurnStatus
+from tests.databases import DatabaseUrls, connected
 from tests.factories import PROBLEM, accept, make_conversation, new_reply, new_turn, record
+
+WAITING_FOR_ANOTHER = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+async def close(store: Store, user_id: str, turn: NewTurn) -> None:
+    async with store.begin(user_id) as tx:
+        await tx.turns.close(turn, TurnStatus.FAILED, PROBLEM)
 
 
 class TestAccept:
@@ -219,6 +230,57 @@ class TestFail:
 
         async with store.begin(alice) as tx:
             assert TurnStatus.COMPLETE == (await tx.turns.get(turn.id)).status
+
+
+class TestAnAnswerThatWasLost:
+    """Who accepted a turn and was not told closes it; the commit may still be on its way."""
+
+    @pytest.mark.parametrize("backend", ["postgres"])
+    @pytest.mark.parametrize("is_new", [True, False])
+    async def test_closing_waits_for_a_commit_that_is_not_through(
+        self, store: Store, postgres: DatabaseUrls, alice: str, *, is_new: bool
+    ):
+        conversation_id = new_id() if is_new else (await make_conversation(store, alice)).id
+        turn = new_turn(conversation_id, idempotency_key="k")
+        accepted, commit = asyncio.Event(), asyncio.Event()
+
+        async def accept_slowly() -> None:
+            async with store.begin(alice) as tx:
+                if is_new:
+                    await tx.conversations.create(conversation_id, ConversationDraft())
+                await tx.turns.accept(turn)
+                accepted.set()
+                await commit.wait()
+
+        accepting = asyncio.create_task(accept_slowly())
+        await accepted.wait()
+        closing = asyncio.create_task(close(store, alice, turn))
+        async with connected(postgres.admin) as admin:
+            while not closing.done() and not await admin.fetchval(WAITING_FOR_ANOTHER):
+                await asyncio.sleep(0.01)
+        commit.set()
+        await accepting
+        await closing
+
+        async with store.begin(alice, read_only=True) as tx:
+            assert TurnStatus.FAILED == (await tx.turns.get(turn.id)).status
+            assert None is await tx.turns.keyed("k")
+
+    async def test_closing_what_never_came_leaves_nothing(self, store: Store, alice: str):
+        conversation = await make_conversation(store, alice)
+        other = await accept(store, alice, new_turn(conversation.id))
+        for conversation_id in (conversation.id, new_id()):
+            turn = new_turn(conversation_id)
+            with pytest.raises(ConversationNotFound):
+                await close(store, alice, turn)
+            async with store.begin(alice, read_only=True) as tx:
+                with pytest.raises(TurnNotFound):
+                    await tx.turns.get(turn.id)
+
+        await close(store, alice, other)
+        with pytest.raises(ConversationNotFound):
+            await close(store, alice, new_turn(conversation.id))
+        await accept(store, alice, new_turn(conversation.id))
 
 
 class TestLease:

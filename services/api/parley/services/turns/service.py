@@ -96,11 +96,11 @@ class TurnService:
     async def _check(self, user_id: str, turn: Turn, events: TurnEvents) -> None:
         try:
             async with asyncio.timeout(END_SECONDS):
-                end = await events.ended()
+                await events.ended()
         except TimeoutError:
             raise DatabaseUnavailable from None
-        if isinstance(end, Draining):
-            raise end
+        if events.end is None:
+            raise Draining
         is_kept = isinstance(events, Mirror) and events.is_heard_out.is_set()
         if is_kept:
             return
