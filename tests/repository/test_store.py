@@ -1,6 +1,7 @@
 """What is true of the store itself, and on PostgreSQL of the roles and policies behind it."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import asyncpg
 import pytest
@@ -103,6 +104,60 @@ class TestStore:
                     await tx.accounts.create("ann@example.com", "hash")
         finally:
             await store.close()
+
+
+class TestRoom:
+    """When more is asked at once than there are connections."""
+
+    @pytest.fixture
+    async def crowded(self, postgres: DatabaseUrls) -> AsyncGenerator[SqlStore]:
+        store = SqlStore(create_engine(postgres.api, pool_size=2), timeout_seconds=10)
+        yield store
+        await store.close()
+
+    async def test_one_who_asks_much_keeps_nobody_else_waiting(
+        self, crowded: SqlStore, alice: str, bob: str
+    ):
+        async with crowded.begin(alice):
+            more = [asyncio.create_task(make_conversation(crowded, alice)) for _ in range(5)]
+            await asyncio.sleep(0)
+            await make_conversation(crowded, bob)
+
+            assert not any(task.done() for task in more)
+        await asyncio.gather(*more)
+
+    async def test_what_the_process_lives_by_comes_before_all_who_wait(
+        self, crowded: SqlStore, alice: str, bob: str
+    ):
+        worker_id, ended = new_id(), list[str]()
+
+        async def write(user_id: str) -> None:
+            await make_conversation(crowded, user_id)
+            ended.append(user_id)
+
+        async with crowded.begin(alice), crowded.begin(bob) as last:
+            # Each of the two connections is in use, not only promised.
+            await last.conversations.newest(1, None)
+            waiting = [asyncio.create_task(write(f"user-{n}")) for n in range(5)]
+            await asyncio.sleep(0)
+            renewing = asyncio.create_task(crowded.renew(worker_id))
+            renewing.add_done_callback(lambda _: ended.append("renewed"))
+            await asyncio.sleep(0)
+        await asyncio.gather(renewing, *waiting)
+
+        assert "renewed" in ended[:2]
+
+    async def test_there_is_a_limit_to_waiting(self, postgres: DatabaseUrls, alice: str, bob: str):
+        store = SqlStore(create_engine(postgres.api, pool_size=1), timeout_seconds=2)
+        async with store.begin(alice):
+            refused = await asyncio.gather(
+                *(make_conversation(store, user_id) for user_id in (alice, bob)),
+                return_exceptions=True,
+            )
+        assert [Overloaded, Overloaded] == [type(outcome) for outcome in refused]
+
+        await make_conversation(store, bob)
+        await store.close()
 
 
 LEFT_IN_A_SESSION = """

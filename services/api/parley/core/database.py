@@ -2,10 +2,10 @@
 
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import asyncpg
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, QueuePool, event, make_url
 from sqlalchemy.engine.interfaces import AdaptedConnection, DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -82,6 +82,12 @@ def for_reading(engine: AsyncEngine) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(sqlite_readonly=True)
     return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
+
+
+def connections_of(engine: AsyncEngine) -> int:
+    """How many it may have open."""
+    pool = cast("QueuePool", engine.pool)
+    return pool.size() + pool._max_overflow  # noqa: SLF001 - SQLAlchemy tells it nowhere else
 
 
 def create_engine(

@@ -8,13 +8,15 @@ from typing import cast
 from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from parley.core.database import for_reading
-from parley.core.errors import Overloaded
+from parley.core.database import connections_of, for_reading
 from parley.core.resilience import Breaker, as_app_error
+from parley.crud.sql.turnstile import Turnstile
 from parley.schemas.health import Pool
 
 # What is left of a request's time for saying that the database did not answer.
 _SHARE_OF_TIME = 0.9
+# How much of that may be spent on waiting for room.
+_SHARE_OF_WAITING = 0.75
 _SET_CONFIG = text("SELECT set_config(:name, :value, true)")
 
 
@@ -28,7 +30,8 @@ class SqlDatabase:
             for_reading(engine), autoflush=False, expire_on_commit=False
         )
         self._breaker = Breaker(self._select_one)
-        self._turnstile = asyncio.Lock()
+        # SQLite lets its writers in one by one, and not in their order: some would wait for ever.
+        self._turnstile = Turnstile(connections_of(engine) if self._has_rls else 1)
 
     def pool(self) -> Pool:
         pool = cast("QueuePool", self._engine.pool)
@@ -39,21 +42,27 @@ class SqlDatabase:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def session(self, *, read_only: bool = False) -> AsyncGenerator[AsyncSession]:
+    async def session(
+        self, *, read_only: bool = False, user_id: str | None = None, is_vital: bool = False
+    ) -> AsyncGenerator[AsyncSession]:
         """
         One transaction, in a request's time: it commits on a clean exit.
+
+        What `is_vital` for the process gets the next connection, however many users wait for one.
 
         Raises:
             DatabaseUnavailable: no connection, or no answer in time.
             Overloaded: the database is there, and has no room for this now.
         """
         sessions = self._reading if read_only else self._writing
-        queue = nullcontext() if read_only or self._has_rls else self._in_turn()
+        waits = not is_vital if self._has_rls else not read_only
+        seconds = _SHARE_OF_WAITING * self._timeout_seconds
+        room = self._turnstile.entered(user_id, seconds=seconds) if waits else nullcontext()
         try:
             with self._breaker.guard():
                 async with (
-                    queue,
                     asyncio.timeout(self._timeout_seconds),
+                    room,
                     sessions.begin() as session,
                 ):
                     yield session
@@ -61,20 +70,6 @@ class SqlDatabase:
             if error := as_app_error(exception):
                 raise error from exception
             raise
-
-    @asynccontextmanager
-    async def _in_turn(self) -> AsyncGenerator[None]:
-        # SQLite lets its writers in one by one, and not in their order: some would wait for ever.
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._turnstile.acquire()
-        except TimeoutError as too_many:
-            msg = "Too much is being written at once. Try again shortly."
-            raise Overloaded(msg) from too_many
-        try:
-            yield
-        finally:
-            self._turnstile.release()
 
     async def identify(self, session: AsyncSession, name: str, value: str) -> None:
         """Sets what the policies compare with, where there are any."""

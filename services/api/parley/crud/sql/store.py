@@ -60,7 +60,7 @@ class SqlStore:
         self, user_id: str, *, read_only: bool = False
     ) -> AsyncGenerator[SqlTransaction]:
         await self._admit()
-        async with self._session(read_only=read_only) as session:
+        async with self._session(read_only=read_only, user_id=user_id) as session:
             await self._identify(session, "app.user_id", user_id)
             yield SqlTransaction(session, user_id)
 
@@ -71,11 +71,11 @@ class SqlStore:
             return cast("str | None", await session.scalar(owner_of(credential)))
 
     async def ping(self) -> None:
-        async with self._session(read_only=True) as session:
+        async with self._session(read_only=True, is_vital=True) as session:
             await session.execute(text("SELECT 1"))
 
     async def revision(self) -> str | None:
-        async with self._session(read_only=True) as session:
+        async with self._session(read_only=True, is_vital=True) as session:
             return await _revision(session)
 
     def pool(self) -> Pool | None:
@@ -84,7 +84,7 @@ class SqlStore:
     async def faults(self) -> Sequence[str]:
         if not self._has_rls:
             return ()
-        async with self._session(read_only=True) as session:
+        async with self._session(read_only=True, is_vital=True) as session:
             faults = await faults_of(session, is_migrated=await _revision(session) is not None)
         if self._refuses_faults:
             self._is_admitted = not faults
@@ -96,7 +96,7 @@ class SqlStore:
         return faults
 
     async def renew(self, worker_id: UUID) -> None:
-        async with self._session() as session:
+        async with self._session(is_vital=True) as session:
             insert = insert_into(session, WorkerRow).values(
                 id=worker_id, lease_until=utc_now(LEASE_SECONDS)
             )
@@ -107,16 +107,16 @@ class SqlStore:
             )
 
     async def cancels(self, worker_id: UUID) -> int:
-        async with self._session(read_only=True) as session:
+        async with self._session(read_only=True, is_vital=True) as session:
             query = select(WorkerRow.cancels).where(WorkerRow.id == worker_id)
             return await session.scalar(query) or 0
 
     async def forget(self, worker_id: UUID) -> None:
-        async with self._session() as session:
+        async with self._session(is_vital=True) as session:
             await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
 
     async def forget_dead(self) -> None:
-        async with self._session() as session:
+        async with self._session(is_vital=True) as session:
             await session.execute(
                 delete(WorkerRow).where(WorkerRow.lease_until < utc_now(-DEAD_SECONDS))
             )
