@@ -1,6 +1,9 @@
 """The same key, the same turn: joined while it runs, replayed when it is done, and never run twice."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from httpx import AsyncClient
@@ -8,12 +11,13 @@ from httpx import AsyncClient
 from parley.core.errors import (
     IdempotencyKeyReused,
     ModelError,
+    ModelNotOffered,
     ModelUnavailable,
     TurnInProgress,
 )
 from parley.core.ids import new_id
 from parley.core.settings import Settings
-from parley.crud.ports import Store
+from parley.crud.ports import Store, Transaction
 from parley.schemas.turns import ChatReply
 from parley.services.turns.starter import KEPT
 from tests.conftest import SECRET
@@ -82,6 +86,26 @@ class TestSameKey:
 
         assert (1, 0) == (process.admission.begun, elsewhere.admission.begun)
 
+    async def test_nobody_is_sent_away_for_coming_at_the_same_time(self, store: Store, alice: str):
+        """Waiting for the one who begins the turn is not waiting for another turn."""
+        process = Process(store, Scripted("ok"), turn_wait_seconds=0)
+
+        replies = await asyncio.gather(*(process.say(alice, "hello", key="k") for _ in range(10)))
+
+        assert 1 == len({reply.turn_id for reply in replies})
+
+    async def test_one_is_replayed_whose_model_is_not_offered_any_more(
+        self, store: Store, alice: str
+    ):
+        before = Process(store, Scripted("ok"), models="small,large")
+        after = Process(store, Scripted("other"), models="small")
+        said = await before.say(alice, "hello", key="k", model="large")
+
+        assert said == await after.say(alice, "hello", key="k", model="large")
+        with pytest.raises(ModelNotOffered):
+            await after.ask(alice, "hello", key="another", model="large")
+        assert 0 == after.admission.begun
+
     async def test_one_that_broke_off_says_so_again(self, store: Store, alice: str):
         process = Process(store, Scripted("half", error=ModelError("It broke off.")))
         told = []
@@ -91,7 +115,7 @@ class TestSameKey:
             told.append(refused.value.members)
 
         assert told[0] == told[1]
-        assert f"{ModelError.title}. {KEPT}" == told[0]["detail"]
+        assert KEPT == told[0]["detail"]
         assert 1 == process.admission.begun
 
     async def test_a_key_is_its_users_own(self, store: Store, alice: str, bob: str):
@@ -133,6 +157,34 @@ class TestFreeAgain:
         assert ("failed", "hello") == (lost.status, lost.message.content)
         model.gate.set()
         await dead.idle()
+
+    async def test_where_its_turn_is_deleted_while_it_is_looked_up(self, store: Store, alice: str):
+        class Meddled:
+            """A running turn's conversation is deleted behind the first look at it."""
+
+            has_looked = False
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(store, name)
+
+            @asynccontextmanager
+            async def begin(
+                self, user_id: str, *, read_only: bool = False
+            ) -> AsyncGenerator[Transaction]:
+                async with store.begin(user_id, read_only=read_only) as tx:
+                    yield tx
+                if not self.has_looked:
+                    self.has_looked = True
+                    async with store.begin(user_id) as tx:
+                        await tx.conversations.delete(started.conversation_id)
+
+        model = Gated("half")
+        here, there = Process(store, model), Process(Meddled(), Scripted("fine"))
+        started = await (await here.ask(alice, key="k")).events.started()
+
+        assert "fine" == (await there.say(alice, "hello", key="k")).reply.content
+        model.gate.set()
+        await here.idle()
 
     async def test_after_a_refusal_too(self, store: Store, alice: str):
         model = Gated("first ")

@@ -17,6 +17,7 @@ from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.conversations import MessageStatus
 from parley.services.responders.base import PromptMessage
+from parley.services.turns.starter import STAYS
 from tests.factories import make_conversation, messages_of
 from tests.responders import Gated, Scripted
 from tests.turn_process import Process
@@ -58,11 +59,14 @@ class TestRegenerate:
         assert [1, 2, 3, 4] == [message.position for message in shown]
 
     @pytest.mark.parametrize(
-        ("pieces", "error"),
-        [((), ModelUnavailable("It is down.")), (("half",), ModelError("It broke off."))],
+        ("pieces", "error", "detail"),
+        [
+            ((), ModelUnavailable("It is down."), "It is down."),
+            (("half",), ModelError("It broke off."), STAYS),
+        ],
     )
     async def test_one_that_fails_leaves_the_old_reply_in_place(
-        self, store: Store, alice: str, pieces: tuple[str, ...], error: Exception
+        self, store: Store, alice: str, pieces: tuple[str, ...], error: Exception, detail: str
     ):
         model = Scripted("old")
         process = Process(store, model)
@@ -73,6 +77,7 @@ class TestRegenerate:
 
         assert ["hello", "old"] == await contents(store, alice, conversation_id)
         turn = await process.turns.get(alice, UUID(failed.value.extensions["turn_id"]))
+        assert detail == failed.value.members["detail"]
         assert (pieces[0] if pieces else None) == (turn.reply and turn.reply.content)
         model.pieces, model.error = ("new",), None
         await process.regenerate(alice, conversation_id)

@@ -57,8 +57,12 @@ class TestWait:
         model.gate.set()
         await process.idle()
 
-    async def test_not_when_the_process_is_leaving(self, store: Store, alice: str):
+    async def test_not_when_the_process_is_leaving(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
         """What would begin now would be ended at once."""
+        # It goes by itself, and need not be cancelled.
+        monkeypatch.setattr("parley.services.turns.runner.LAST_WORDS_SECONDS", 600)
         model = Gated("first ")
         busy, leaving = Process(store, model), Process(store, Scripted("ok"))
         started = await busy.begin(alice)

@@ -14,6 +14,9 @@ from parley.services.turns.records import TurnRecords
 from parley.services.turns.service import Reading, TurnService
 from parley.services.turns.starter import TurnStarter
 
+# Long enough for the store to take a turn, or to refuse it, several times.
+ACCEPT_SECONDS = 10.0
+
 
 class Asking(NamedTuple):
     """The request that a turn is asked for with."""
@@ -116,7 +119,7 @@ class ChatService:
             conversation_id=conversation_id,
             replaces_last=replaces_last,
             request_id=asking.request_id,
-            model=self._model_of(request),
+            model=request.model or self._models[0],
             waits=request.if_busy == "wait",
             idempotency_key=asking.idempotency_key,
             fingerprint=fingerprint_of(
@@ -124,29 +127,30 @@ class ChatService:
             ),
         )
 
-    def _model_of(self, request: TurnOptions) -> str:
-        if request.model is None:
-            return self._models[0]
-        if request.model not in self._models:
-            raise ModelNotOffered(self._models)
-        return request.model
-
     async def _place(self, order: TurnOrder, asking: Asking, admission: Admission) -> Reading:
         key = order.idempotency_key
         if key is None:
-            return Reading(await self._starter.begin(order, await admission.begin_turn()))
+            return await self._begin(order, admission)
         admission.enter_with_key()
-        give_up_at = asyncio.get_running_loop().time() + self._wait_seconds
+        # Those before it wait themselves, if they are told to, and then ask the store.
+        patience = self._wait_seconds + ACCEPT_SECONDS
+        give_up_at = asyncio.get_running_loop().time() + patience
         async with self._queues.turn((order.user_id, key), give_up_at=give_up_at):
             if known := await self._known(key, order, asking):
                 return known
             try:
-                return Reading(await self._starter.begin(order, await admission.begin_turn()))
+                return await self._begin(order, admission)
             except TurnInProgress:
                 # The slot is taken or the key is: another process was faster.
                 if known := await self._known(key, order, asking):
                     return known
                 raise
+
+    async def _begin(self, order: TurnOrder, admission: Admission) -> Reading:
+        # Not before it is known whether there is a turn of the key, which may be of another time's model.
+        if order.model not in self._models:
+            raise ModelNotOffered(self._models)
+        return Reading(await self._starter.begin(order, await admission.begin_turn()))
 
     async def _known(self, key: str, order: TurnOrder, asking: Asking) -> Reading | None:
         found = await self._records.keyed(order.user_id, key)

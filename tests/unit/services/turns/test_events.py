@@ -1,4 +1,5 @@
 import asyncio
+import traceback
 from datetime import UTC, datetime
 
 import pytest
@@ -165,3 +166,17 @@ class TestLost:
         assert [STARTED, Delta(text="half"), problem_of(ModelError())] == [
             event for _, event in await events_of(events)
         ]
+
+
+class TestOutcome:
+    @pytest.mark.parametrize("wait", [TurnEvents.outcome, TurnEvents.started])
+    async def test_an_error_does_not_gather_the_frames_of_all_who_meet_it(self, wait):
+        events, error = TurnEvents(), TurnInProgress()
+        events.fail(error)
+        frames = []
+        for _ in range(3):
+            with pytest.raises(TurnInProgress):
+                await wait(events)
+            frames.append(len([*traceback.walk_tb(error.__traceback__)]))
+
+        assert frames[0] == frames[-1]

@@ -92,7 +92,8 @@ class TurnEvents:
         """
         while self._started is None:
             if isinstance(self.end, AppError):
-                raise self.end
+                # One error for all who read: it is not to gather the frames of each.
+                raise self.end.with_traceback(None)
             await self._news.wait()
         return self._started
 
@@ -113,7 +114,7 @@ class TurnEvents:
         """
         end = await self.ended()
         if isinstance(end, AppError):
-            raise end
+            raise end.with_traceback(None)
         return end
 
     def has_more(self, after: int) -> bool:

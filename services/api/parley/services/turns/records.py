@@ -2,7 +2,13 @@
 
 from uuid import UUID
 
-from parley.core.errors import AppError, ConversationNotFound, WorkerLost, recalled
+from parley.core.errors import (
+    AppError,
+    ConversationNotFound,
+    TurnNotFound,
+    WorkerLost,
+    recalled,
+)
 from parley.crud.ports import Store, Transaction
 from parley.schemas.turns import KeyedTurn, Turn, TurnStarted, TurnStatus
 from parley.services.turns.events import TurnEvents, problem_of
@@ -51,7 +57,10 @@ class TurnRecords:
             found = await tx.turns.keyed(idempotency_key)
         if found is None or found.turn.status is not TurnStatus.RUNNING:
             return found
-        turn = await self.get(user_id, found.turn.id)
+        try:
+            turn = await self.get(user_id, found.turn.id)
+        except TurnNotFound:
+            return None  # deleted since, with its conversation
         is_free = turn.status is not TurnStatus.RUNNING and turn.reply is None
         return None if is_free else found._replace(turn=turn)
 

@@ -15,7 +15,9 @@ from parley.services.turns.relay import Relay
 from parley.services.turns.runner import LiveTurn, TurnRunner
 from parley.services.workers import Worker
 
-KEPT = "What came of the reply is kept: regenerate it, or send the message with another Idempotency-Key."
+# What to do about a reply that broke off: not what the model's error says where nothing was kept.
+KEPT = "What came of the reply is kept. Regenerate it for another one."
+STAYS = "The reply that was to be replaced stays. Ask again, with another Idempotency-Key."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,7 @@ class TurnStarter:
                 await self.recorder.close(live, live.told(error))
                 raise error
             if heard.error is not None:
-                # Not its own advice, to send the message again: that is for where nothing was kept.
-                live.told(heard.error.saying(f"{heard.error.title}. {KEPT}"))
+                live.told(heard.error.saying(STAYS if live.turn.replaces else KEPT))
             recorded = await self.recorder.record(live, conversation.length, heard)
             if heard.error is not None and not isinstance(heard.error, TurnCancelled):
                 raise heard.error
