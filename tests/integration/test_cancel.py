@@ -6,13 +6,13 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from parley.core.errors import ModelError, TurnCancelled, TurnNotFound
+from parley.core.errors import ConversationNotFound, ModelError, TurnCancelled, TurnNotFound
 from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.conversations import MessageStatus
 from parley.schemas.turns import TurnStatus
 from tests.events import parse
-from tests.factories import messages_of
+from tests.factories import accept, make_conversation, messages_of, new_turn
 from tests.responders import Gated, Scripted
 from tests.turn_process import Process, turn_of
 
@@ -112,6 +112,47 @@ class TestElsewhere:
         assert ["half re: another"] * 2 == [
             (await other.events.outcome()).reply.content for other in others
         ]
+
+    async def test_of_a_conversation_that_is_deleted_the_model_is_let_go(
+        self, store: Store, alice: str
+    ):
+        model = Gated("half ")
+        here = Process(store, model)
+        begun = await here.ask(alice)
+        started = await begun.events.started()
+        await model.asked.wait()
+        async with store.begin(alice) as tx:
+            await tx.conversations.delete(started.conversation_id)
+        await here.cancels.look()
+
+        with pytest.raises(ConversationNotFound):
+            await begun.events.outcome()
+        assert model.was_closed
+
+    async def test_one_that_is_just_being_accepted_goes_on(
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        process = Process(store, Scripted("ok"))
+        worker_id = process.worker.id
+        conversation = await make_conversation(store, alice)
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        ensure_lease = process.worker.ensure_lease
+
+        async def slowly() -> None:
+            await ensure_lease()
+            reached.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(process.worker, "ensure_lease", slowly)
+        asking = asyncio.create_task(process.say(alice, "hello", conversation.id))
+        await reached.wait()
+        other = await make_conversation(store, alice)
+        turn = await accept(store, alice, new_turn(other.id, worker_id=worker_id))
+        await process.turns.cancel(alice, turn.id)
+        await process.cancels.look()
+        go_on.set()
+
+        assert MessageStatus.COMPLETE == (await asking).reply.status
 
     async def test_nobody_is_looked_through_as_long_as_nothing_is_asked(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch

@@ -250,9 +250,39 @@ class TestCancel:
         async with store.begin(alice) as tx:
             await tx.turns.request_cancel(turn.id)
         assert 1 == await store.cancels(worker_id)
+        other = await make_conversation(store, alice)
+        wanted = await accept(store, alice, new_turn(other.id, worker_id=worker_id))
         async with store.begin(alice, read_only=True) as tx:
-            assert [turn.id] == await tx.turns.to_cancel(worker_id)
-            assert [] == await tx.turns.to_cancel(new_id())
+            assert [wanted.id] == await tx.turns.wanted(worker_id)
+            assert [] == await tx.turns.wanted(new_id())
+
+    async def test_deleting_its_conversation_tells_its_worker_too(self, store: Store, alice: str):
+        worker_id = new_id()
+        await store.renew(worker_id)
+        done, running, other = [await make_conversation(store, alice) for _ in range(3)]
+        await record(store, alice, done.id, worker_id=worker_id)
+        for conversation in (running, other):
+            await accept(store, alice, new_turn(conversation.id, worker_id=worker_id))
+
+        counts = []
+        for conversation in (done, running):
+            async with store.begin(alice) as tx:
+                await tx.conversations.delete(conversation.id)
+            counts.append(await store.cancels(worker_id))
+
+        assert [0, 1] == counts
+
+    async def test_deleting_their_account_tells_all_workers(self, store: Store, alice: str):
+        worker_ids = [new_id() for _ in range(3)]
+        for worker_id in worker_ids:
+            await store.renew(worker_id)
+            conversation = await make_conversation(store, alice)
+            await accept(store, alice, new_turn(conversation.id, worker_id=worker_id))
+
+        async with store.begin(alice) as tx:
+            await tx.accounts.delete()
+
+        assert [1, 1, 1] == [await store.cancels(worker_id) for worker_id in worker_ids]
 
     async def test_staying_alive_forgets_nothing_and_leaving_forgets_all(
         self, store: Store, alice: str
@@ -281,7 +311,7 @@ class TestCancel:
         assert (TurnStatus.COMPLETE, recorded.reply) == (asked.status, asked.reply)
         assert 0 == await store.cancels(worker_id)
         async with store.begin(alice, read_only=True) as tx:
-            assert [] == await tx.turns.to_cancel(worker_id)
+            assert [] == await tx.turns.wanted(worker_id)
 
     async def test_another_users_is_as_missing_as_nobodys(
         self, store: Store, alice: str, bob: str
@@ -297,4 +327,4 @@ class TestCancel:
                     await tx.turns.request_cancel(missing)
         assert 0 == await store.cancels(worker_id)
         async with store.begin(alice, read_only=True) as tx:
-            assert [] == await tx.turns.to_cancel(worker_id)
+            assert [] == await tx.turns.wanted(worker_id)

@@ -46,8 +46,6 @@ async def give_bob(store: Store, bob: str) -> Bobs:
     other = await make_conversation(store, bob, title=f"other {CANARY}")
     turn = new_turn(other.id, f"running {CANARY}", idempotency_key=CANARY)
     running = await accept(store, bob, turn)
-    async with store.begin(bob) as tx:
-        await tx.turns.request_cancel(running.id)
     return Bobs(session_id, key, conversation, whole, running)
 
 
@@ -142,7 +140,7 @@ ATTEMPTS = {
     "turns.request_cancel": Attempt(
         lambda tx, bobs: tx.turns.request_cancel(bobs.running.id), TurnNotFound
     ),
-    "turns.to_cancel": Attempt(lambda tx, bobs: tx.turns.to_cancel(bobs.running.worker_id), []),
+    "turns.wanted": Attempt(lambda tx, bobs: tx.turns.wanted(bobs.running.worker_id), []),
     "messages.history": Attempt(
         lambda tx, bobs: tx.messages.history(
             bobs.conversation.id, 1000, max_messages=10, max_characters=10_000

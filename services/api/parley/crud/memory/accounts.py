@@ -4,6 +4,7 @@ from parley.core.errors import AccountGone
 from parley.core.ids import is_of_local_account
 from parley.crud.memory.tables import Tables, owned
 from parley.schemas.accounts import Account
+from parley.schemas.turns import TurnStatus
 
 
 def is_enabled(tables: Tables, user_id: str) -> bool:
@@ -55,6 +56,9 @@ class MemoryAccounts:
         self._change(disabled_at=since if is_disabled else None)
 
     async def delete(self) -> None:
+        for stored in owned(self._tables.turns, self._user_id).values():
+            if stored.turn.status is TurnStatus.RUNNING:
+                self._tables.tell(stored.worker_id)
         for table in self._tables.of_users():
             for key in owned(table, self._user_id):
                 del table[key]

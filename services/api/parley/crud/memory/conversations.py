@@ -8,6 +8,7 @@ from parley.core.errors import ConversationNotFound
 from parley.crud.memory.accounts import hold_account
 from parley.crud.memory.tables import Tables, owned
 from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
+from parley.schemas.turns import TurnStatus
 
 
 class MemoryConversations:
@@ -63,6 +64,8 @@ class MemoryConversations:
         for key, stored in owned(self._tables.turns, self._user_id).items():
             if stored.turn.conversation_id == conversation_id:
                 del self._tables.turns[key]
+                if stored.turn.status is TurnStatus.RUNNING:
+                    self._tables.tell(stored.worker_id)
         for key, kept in owned(self._tables.messages, self._user_id).items():
             if kept.message.conversation_id == conversation_id:
                 del self._tables.messages[key]

@@ -58,6 +58,11 @@ class Tables:
     files: dict[str, FileMetadata]
     workers: dict[UUID, StoredWorker]
 
+    def tell(self, worker_id: UUID) -> None:
+        """Its count goes up."""
+        if worker := self.workers.get(worker_id):
+            self.workers[worker_id] = worker._replace(cancels=worker.cancels + 1)
+
     def of_users(self) -> list[dict[str, Any]]:
         return [table for name, table in vars(self).items() if name != "workers"]
 

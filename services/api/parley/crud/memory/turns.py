@@ -139,19 +139,16 @@ class MemoryTurns:
         stored = self._tables.turns[key]
         if turn.status is TurnStatus.RUNNING and not stored.cancel_requested:
             self._tables.turns[key] = stored._replace(cancel_requested=True)
-            if worker := self._tables.workers.get(stored.worker_id):
-                self._tables.workers[stored.worker_id] = worker._replace(
-                    cancels=worker.cancels + 1
-                )
+            self._tables.tell(stored.worker_id)
         return turn
 
-    async def to_cancel(self, worker_id: UUID) -> Sequence[UUID]:
+    async def wanted(self, worker_id: UUID) -> Sequence[UUID]:
         return [
             stored.turn.id
             for stored in owned(self._tables.turns, self._user_id).values()
             if stored.turn.status is TurnStatus.RUNNING
             and stored.worker_id == worker_id
-            and stored.cancel_requested
+            and not stored.cancel_requested
         ]
 
     def _keyed(self, idempotency_key: str | None) -> StoredTurn | None:

@@ -151,8 +151,8 @@ class Turns(Protocol):
         """
         ...
 
-    async def to_cancel(self, worker_id: UUID) -> Sequence[UUID]:
-        """The user's running turns of this worker that are to end."""
+    async def wanted(self, worker_id: UUID) -> Sequence[UUID]:
+        """The user's running turns of this worker that are to go on."""
         ...
 
 

@@ -99,7 +99,7 @@ class Store(Protocol):
         ...
 
     async def cancels(self, worker_id: UUID) -> int:
-        """How often a turn of this worker was asked to end; 0 for a worker that is not there."""
+        """How often a turn of this worker was asked to end, or deleted; 0 where there is no worker."""
         ...
 
     async def forget(self, worker_id: UUID) -> None:

@@ -4,6 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from parley.core.errors import AccountGone
 from parley.core.ids import is_of_local_account
 from parley.crud.sql.dialect import insert_into
+from parley.crud.sql.workers import tell, workers_of
 from parley.models import Base, ConversationRow, UserRow, utc_now
 from parley.schemas.accounts import Account
 
@@ -74,8 +75,10 @@ class SqlAccounts:
         # As recording a turn does it, the conversation first: two orders would be a deadlock.
         conversations = select(ConversationRow.id).where(ConversationRow.user_id == self._user_id)
         await self._session.execute(conversations.order_by(ConversationRow.id).with_for_update())
+        running_at = await workers_of(self._session, self._user_id)
         # Every table there is, so that none is forgotten when there are more.
         for table in reversed(Base.metadata.sorted_tables):
             if "user_id" in table.columns:
                 await self._session.execute(delete(table).where(table.c.user_id == self._user_id))
         await self._session.execute(delete(UserRow).where(UserRow.id == self._user_id))
+        await tell(self._session, running_at)

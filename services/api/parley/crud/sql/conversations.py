@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from parley.core.caseless import pattern_of
 from parley.core.errors import ConversationNotFound
 from parley.crud.sql.accounts import hold_account
+from parley.crud.sql.workers import tell, workers_of
 from parley.models import ConversationRow, MessageRow, utc_now
 from parley.schemas.conversations import Conversation, ConversationDraft, ConversationKey
 
@@ -74,13 +75,11 @@ class SqlConversations:
         return _entity(row)
 
     async def delete(self, conversation_id: UUID) -> None:
-        deleted = await self._session.scalar(
-            delete(ConversationRow)
-            .where(self._mine(conversation_id))
-            .returning(ConversationRow.id)
-        )
-        if deleted is None:
-            raise ConversationNotFound
+        # Until it is gone no turn of it begins.
+        await self.lock(conversation_id)
+        running_at = await workers_of(self._session, self._user_id, conversation_id)
+        await self._session.execute(delete(ConversationRow).where(self._mine(conversation_id)))
+        await tell(self._session, running_at)
 
     def _has(self, pattern: str) -> ColumnElement[bool]:
         is_said = exists().where(

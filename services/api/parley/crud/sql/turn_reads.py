@@ -72,14 +72,14 @@ class SqlTurnReads:
         )
         return None if row is None else KeyedTurn(await self._whole(row), row.fingerprint)
 
-    async def to_cancel(self, worker_id: UUID) -> Sequence[UUID]:
+    async def wanted(self, worker_id: UUID) -> Sequence[UUID]:
         rows = await self._session.scalars(
             self._mine()
             .with_only_columns(TurnRow.id)
             .where(
                 TurnRow.status == TurnStatus.RUNNING,
                 TurnRow.worker_id == worker_id,
-                TurnRow.cancel_requested,
+                ~TurnRow.cancel_requested,
             )
         )
         return [*rows]

@@ -14,7 +14,8 @@ from parley.core.errors import (
 )
 from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.turn_reads import ABANDONED, SqlTurnReads
-from parley.models import ConversationRow, MessageRow, TurnRow, WorkerRow, utc_now
+from parley.crud.sql.workers import tell
+from parley.models import ConversationRow, MessageRow, TurnRow, utc_now
 from parley.schemas.conversations import MessageStatus
 from parley.schemas.problem import Problem
 from parley.schemas.turns import (
@@ -94,12 +95,7 @@ class SqlTurns(SqlTurnReads):
             .execution_options(synchronize_session=False)
         )
         if worker_id is not None:
-            await self._session.execute(
-                update(WorkerRow)
-                .where(WorkerRow.id == worker_id)
-                .values(cancels=WorkerRow.cancels + 1)
-                .execution_options(synchronize_session=False)
-            )
+            await tell(self._session, [worker_id])
         return await self.get(turn_id)
 
     async def _insert(self, turn: NewTurn) -> bool:

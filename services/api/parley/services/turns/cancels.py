@@ -64,8 +64,11 @@ class CancelWatch:
     async def _look_through(
         self, user_id: str, running: Sequence[LiveTurn], asking: asyncio.Semaphore
     ) -> None:
+        # One that is just being accepted may not be there yet.
+        started = [live for live in running if live.has_started]
         async with asking, self._store.begin(user_id, read_only=True) as tx:
-            wanted = await tx.turns.to_cancel(self._worker.id)
-        for live in running:
-            if live.turn.id in wanted:
+            wanted = await tx.turns.wanted(self._worker.id)
+        for live in started:
+            if live.turn.id not in wanted:
+                # Where it was deleted, with its conversation, nothing is recorded.
                 live.interrupt(TurnCancelled())
