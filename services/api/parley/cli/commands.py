@@ -112,7 +112,8 @@ def chat(
     last: Annotated[bool, typer.Option("--last", help="Go on with your last one.")] = False,
 ) -> None:
     """Chat in the terminal; replies come as they are written."""
-    from parley.cli.chat import Refused, Terminal  # noqa: PLC0415
+    from parley.cli.chat import Terminal  # noqa: PLC0415
+    from parley.cli.refusals import Refused  # noqa: PLC0415
 
     with _plainly():
         base_url = url or f"http://127.0.0.1:{load_settings().backend_port}"
