@@ -125,7 +125,7 @@ class TestTokenThatHasRunOut:
                 with account(server.url) as younger:
                     until(lambda: younger.get("/auth/me").status_code == 401)
                 chat.interrupt()
-                chat.read("\n\n> ")
+                assert "Nothing more comes" not in chat.read("\n\n> ")
                 chat.type("/quit").end()
 
 
