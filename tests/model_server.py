@@ -45,6 +45,11 @@ def head(status: str = "200 OK", content_type: str = STREAM, **headers: str) -> 
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def chunked(data: bytes) -> bytes:
+    """A part of a body that has `Transfer-Encoding: chunked`; an empty one ends it."""
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
 def event(data: object) -> bytes:
     return f"data: {json.dumps(data)}\n\n".encode()
 

@@ -107,12 +107,58 @@ class TestReply:
 
         assert "ab" == await text_of(responder)
 
+    @pytest.mark.parametrize(
+        "nothing",
+        [b"event: ping\n\n", b"id: 5\n\n", b"data:\n\n", b"data\n\n", b"retry: 1\n\n\n"],
+    )
+    async def test_an_event_without_data_is_none(
+        self, server: ModelServer, responder: OpenAIResponder, nothing: bytes
+    ):
+        server.script = [head(), nothing, piece("a"), nothing, piece("b", "stop"), nothing, DONE]
+
+        assert ["a", "b", Receipt(MODEL)] == await listen(responder)
+
+    @pytest.mark.parametrize("first", [b"", b": ping\n\n"])
+    async def test_a_byte_order_mark_is_no_part_of_what_is_said(
+        self, server: ModelServer, responder: OpenAIResponder, first: bytes
+    ):
+        server.script = [head(), b"\xef\xbb\xbf" + first + piece("a"), *reply("b")[1:]]
+
+        assert "ab" == await text_of(responder)
+
     async def test_what_no_store_keeps_is_left_out(
         self, server: ModelServer, responder: OpenAIResponder
     ):
         server.script = reply("a\x00b", "c\ud83dd", "\U0001f600")
 
         assert "abcd\U0001f600" == await text_of(responder)
+
+    @pytest.mark.parametrize(
+        ("pieces", "kept"),
+        [
+            (["a\ud83d", "\ude00b"], ["a", "\U0001f600b"]),
+            (["\ud83d", "", "\ude00\n"], ["", "", "\U0001f600\n"]),
+            (["\ud83d", "a"], ["", "a"]),
+            (["\ud83d", "\ud83d", "\ude00"], ["", "", "\U0001f600"]),
+            (["\ud83d\n", "\ude00"], ["\n", ""]),
+            (["\ufeffa", "\ud83d"], ["\ufeffa", ""]),
+        ],
+    )
+    async def test_a_character_may_come_in_two_halves(
+        self, server: ModelServer, responder: OpenAIResponder, pieces: list[str], kept: list[str]
+    ):
+        server.script = reply(*pieces)
+
+        assert ["", *kept, "", Receipt(MODEL, USAGE)] == await listen(responder)
+
+    async def test_a_cookie_of_one_turn_is_not_sent_with_another(
+        self, server: ModelServer, responder: OpenAIResponder
+    ):
+        server.script = [head(Set_Cookie="whose=alice; Path=/"), *reply("a")[1:]]
+        await text_of(responder)
+        await text_of(responder)
+
+        assert [False, False] == ["cookie" in asked.headers for asked in server.asked]
 
 
 class TestReceipt:

@@ -14,8 +14,7 @@ from parley.services.responders.openai.faults import Nonsense
 
 MODEL_MAX_CHARACTERS = 200
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-# PostgreSQL keeps no NUL, UTF-8 no lone surrogate.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_FIRST_HALF = re.compile("[\ud800-\udbff]\\Z")
 # vLLM's and OpenRouter's words for a reply that they could not end.
 _BROKEN_OFF = {"abort", "error"}
 
@@ -28,6 +27,8 @@ class Said:
     """The one that was asked, until it says its own name."""
     usage: Mapping[str, int] | None = None
     is_finished: bool = False
+    _half: str = ""
+    """Of a character that JSON escapes as two; the other may come with the next piece."""
 
     @property
     def receipt(self) -> Receipt:
@@ -54,10 +55,18 @@ class Said:
             case [dict(choice), *_]:
                 # Some say "" for "not yet".
                 self.is_finished |= bool(choice.get("finish_reason"))
-                return _text(choice.get("delta"))
+                return self._storable(_text(choice.get("delta")))
             case _:
                 msg = "its choices are none"
                 raise Nonsense(msg)
+
+    def _storable(self, text: str) -> str:
+        text = self._half + text
+        half = _FIRST_HALF.search(text)
+        self._half = half[0] if half else ""
+        # PostgreSQL keeps no NUL, UTF-8 no lone surrogate.
+        utf_16 = text.removesuffix(self._half).encode("utf-16", "surrogatepass")
+        return utf_16.decode("utf-16", "ignore").replace("\0", "")
 
 
 def names_of(listing: object) -> set[str]:
@@ -80,7 +89,7 @@ def names_of(listing: object) -> set[str]:
 def _text(delta: object) -> str:
     match delta:
         case {"content": str(text)}:
-            return _UNSTORABLE.sub("", text)
+            return text
         case None | {"content": None}:
             return ""
         case dict() if "content" not in delta:

@@ -1,11 +1,15 @@
 """OpenAI's library, kept to our settings and to bounds: by itself it has neither."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
+from httpcore2 import AsyncHTTP11Connection
 from openai import AsyncOpenAI
+from openai._streaming import ServerSentEvent, SSEDecoder
 
 from parley import __version__
 
@@ -18,6 +22,8 @@ _EVENT_END = re.compile(rb"\n\r?\n|\r\r")
 
 # It names requests by what the other side calls them; whatever OPENAI_LOG has set.
 logging.getLogger("openai").setLevel(logging.WARNING)
+# What was read is worked through at once, and 64 KiB may be 20,000 comments or 2,000 early hints.
+AsyncHTTP11Connection.READ_NUM_BYTES = 1024
 
 
 class Client(AsyncOpenAI):
@@ -32,6 +38,24 @@ class Client(AsyncOpenAI):
             "User-Agent": f"parley/{__version__}",
         }
 
+    def _make_sse_decoder(self) -> SSEDecoder:
+        return _Decoder()
+
+
+class _Decoder(SSEDecoder):
+    """By the standard: a byte order mark is no part of a stream, and an event without data is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_begun = False
+
+    def decode(self, line: str) -> ServerSentEvent | None:
+        if not self._has_begun:
+            self._has_begun = True
+            line = line.removeprefix("\ufeff")
+        event = super().decode(line)
+        return event if event is not None and event.data else None
+
 
 def create_client(base_url: str | None, api_key: str | None) -> Client:
     """Never asks twice, follows no redirect, and keeps no time but for connecting."""
@@ -45,6 +69,8 @@ def create_client(base_url: str | None, api_key: str | None) -> Client:
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
             follow_redirects=False,
+            # What is set in one user's turn would be sent with another's.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             event_hooks={"response": [_bound]},
         ),
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
@@ -70,12 +96,14 @@ class _Bounded(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         held, last = 0, b""
         async for data in self._stream:
+            # Of one read there may be many pieces, each of a byte: others have their turn between them.
+            await asyncio.sleep(0)
             held += len(data)
             if self._has_events:
-                # The end of an event may come in two halves.
+                # The end of an event may come in parts.
                 *ended, rest = _EVENT_END.split(last + data)
                 held = len(rest) if ended else held
-                last = data[-3:]
+                last = (last + data)[-3:]
             if held > HELD_MAX_BYTES:
                 msg = "It does not end."
                 raise TooLong(msg)
