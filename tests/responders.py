@@ -1,9 +1,13 @@
-"""Models that a test can steer."""
+"""Models that a test can steer, and what is logged of those that fail."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Sequence
+from io import StringIO
+from typing import Any
 
-from parley.services.responders.base import PromptMessage, Receipt
+from parley.core.errors import AppError
+from parley.services.responders.base import Fault, PromptMessage, Receipt
 
 
 class Scripted:
@@ -20,6 +24,9 @@ class Scripted:
         self.prompts.append([*prompt])
         for piece in self.pieces:
             yield piece
+        if isinstance(self.error, AppError):
+            reason = "it was told to"
+            raise Fault(reason, self.error)
         if self.error is not None:
             raise self.error
 
@@ -44,3 +51,8 @@ class Gated:
             yield f"re: {prompt[-1].content}"
         finally:
             self.was_closed = True
+
+
+def failures_in(logged: StringIO) -> list[dict[str, Any]]:
+    lines = map(json.loads, logged.getvalue().splitlines())
+    return [line for line in lines if line["event"] == "model-failed"]

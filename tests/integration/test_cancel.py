@@ -1,6 +1,7 @@
 """A turn that is asked to end, by whichever process."""
 
 import asyncio
+from io import StringIO
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ from parley.schemas.conversations import MessageStatus
 from parley.schemas.turns import TurnStatus
 from tests.events import parse
 from tests.factories import accept, make_conversation, messages_of, new_turn
-from tests.responders import Gated, Scripted
+from tests.responders import Gated, Scripted, failures_in
 from tests.turn_process import Process, turn_of
 
 
@@ -229,6 +230,23 @@ class TestRace:
         await process.runner.stop(grace_seconds=0)
 
         assert MessageStatus.CANCELLED == (await begun.events.outcome()).reply.status
+
+    @pytest.mark.parametrize("is_cancelled", [True, False])
+    @pytest.mark.parametrize("first", ["", "half "])
+    async def test_who_is_not_heard_out_has_not_failed(
+        self, store: Store, alice: str, logged: StringIO, first: str, *, is_cancelled: bool
+    ):
+        """Neither where a user cancels, nor where the process is about to go."""
+        model = Gated(first)
+        process = Process(store, model)
+        begun = await process.ask(alice)
+        await model.asked.wait()
+        if is_cancelled:
+            await process.turns.cancel(alice, (await begun.events.started()).turn_id)
+        await process.runner.stop(grace_seconds=0)
+
+        assert begun.events.end is not None
+        assert [] == failures_in(logged)
 
     async def test_a_model_that_fails_all_the_same_has_failed(self, store: Store, alice: str):
         process = Process(store, Scripted("half", error=ModelError("It broke off.")))

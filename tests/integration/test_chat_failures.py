@@ -1,16 +1,19 @@
 """A turn whose model breaks off, falls silent or never ends."""
 
+from io import StringIO
+
 import pytest
 from httpx import AsyncClient
 
-from parley.core.errors import ModelError, ModelTimeout, ModelUnavailable, ReplyTooLong
+from parley.core.errors import ModelError, ModelTimeout, ModelUnavailable
 from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.services.responders.base import PromptMessage
+from parley.services.turns.starter import KEPT
 from tests.conftest import SECRET
 from tests.events import parse
 from tests.factories import messages_of
-from tests.responders import Gated, Scripted
+from tests.responders import Gated, Scripted, failures_in
 
 
 class TestBrokenModel:
@@ -103,15 +106,44 @@ class TestBrokenModel:
         ]
 
     async def test_a_reply_without_end_is_cut_at_the_limit(
-        self, say, store: Store, alice: str, responder: Scripted
+        self, say, store: Store, alice: str, responder: Scripted, logged: StringIO
     ):
         responder.pieces = ("12345678", "90abc", "never")
         response = await say()
 
         assert (502, "model-error") == (response.status_code, response.json()["code"])
-        assert ReplyTooLong.title == response.json()["title"]
+        assert ModelError.title == response.json()["title"]
+        assert "The reply was longer than REPLY_MAX_CHARACTERS allows" in response.json()["detail"]
+        assert KEPT in response.json()["detail"]
+        (line,) = failures_in(logged)
+        assert response.json()["turn_id"] == line["turn_id"]
+        assert "it said more than REPLY_MAX_CHARACTERS" == line["reason"]
         recorded = await messages_of(store, alice, response.json()["conversation_id"])
         assert ("1234567890", "failed") == (recorded[1].content, recorded[1].status)
+
+    @pytest.mark.parametrize("pieces", [(), ("",)])
+    async def test_one_that_says_nothing_has_failed(
+        self, say, responder: Scripted, logged: StringIO, pieces: tuple[str, ...]
+    ):
+        responder.pieces = pieces
+        response = await say()
+
+        assert "The model said nothing. Try again." == response.json()["detail"]
+        (line,) = failures_in(logged)
+        assert (response.json()["turn_id"], "it said nothing") == (
+            line["turn_id"],
+            line["reason"],
+        )
+
+    @pytest.mark.parametrize("error", [None, RuntimeError("canary")])
+    async def test_neither_a_good_reply_nor_a_bug_of_ours_is_its_failure(
+        self, say, responder: Scripted, logged: StringIO, error: Exception | None
+    ):
+        responder.pieces, responder.error = ("piece",), error
+        await say()
+
+        assert [] == failures_in(logged)
+        assert (error is not None) == ("responder-crashed" in logged.getvalue())
 
 
 class TestSilentModel:
@@ -124,11 +156,17 @@ class TestSilentModel:
         return Settings(auth_secret=SECRET, **request.param)
 
     async def test_silence_is_a_timeout_and_the_model_is_let_go(
-        self, say, store: Store, alice: str, responder: Gated
+        self, say, store: Store, alice: str, responder: Gated, settings: Settings, logged: StringIO
     ):
         response = await say()
 
         assert (504, "model-timeout") == (response.status_code, response.json()["code"])
         assert responder.was_closed
+        advice = KEPT if responder.first else "Try again."
+        assert response.json()["detail"].endswith(advice)
+        (line,) = failures_in(logged)
+        (limit,) = settings.model_fields_set - {"auth_secret"}
+        assert (response.json()["turn_id"], "model-timeout") == (line["turn_id"], line["code"])
+        assert limit.upper() in line["reason"]
         recorded = await messages_of(store, alice, response.json()["conversation_id"])
         assert (["complete", "failed"] if responder.first else []) == [m.status for m in recorded]

@@ -10,7 +10,7 @@ import pytest
 from parley.core.errors import ModelError, Overloaded
 from parley.crud.ports import Store, Transaction
 from parley.schemas.turns import TurnStatus
-from parley.services.responders.base import PromptMessage
+from parley.services.responders.base import Fault, PromptMessage
 from tests.responders import Gated
 from tests.turn_process import Process, turn_of
 
@@ -46,7 +46,8 @@ class Speechless(Gated):
     async def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str]:
         self.asked.set()
         await self.gate.wait()
-        raise ModelError
+        reason = "it was told to"
+        raise Fault(reason, ModelError())
         yield
 
 

@@ -19,7 +19,7 @@ from parley.crud.ports import Place, Store, StreamLog, Stretch
 from parley.crud.redis.common import RedisCommon
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, Delta, TurnStarted
-from parley.services.responders.base import PromptMessage
+from parley.services.responders.base import Fault, PromptMessage
 from parley.services.turns import relay as relay_module
 from parley.services.turns.events import END_SOMEWHERE, Numbered
 from tests.responders import Gated, Scripted
@@ -66,7 +66,8 @@ class Stepping:
             yield piece
         await self.steps.get()
         if self.error is not None:
-            raise self.error
+            reason = "it was told to"
+            raise Fault(reason, self.error)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from parley.core.errors import AppError
-from parley.services.responders.base import PromptMessage, Receipt
+from parley.services.responders.base import Fault, PromptMessage, Receipt
 from parley.services.responders.openai import OpenAIResponder
 
 PROMPT = [PromptMessage("system", "Be kind."), PromptMessage("user", "Hi")]
@@ -24,9 +24,9 @@ async def text_of(responder: OpenAIResponder) -> str:
 async def fault(responder: OpenAIResponder) -> tuple[str, AppError]:
     """What was said before, and the error."""
     pieces: list[str] = []
-    with pytest.raises(AppError) as caught:
+    with pytest.raises(Fault) as caught:
         async for said in responder.stream(PROMPT, "stub-1"):
             assert isinstance(said, str)
             pieces.append(said)
-    assert CANARY not in str(caught.value.members)
-    return "".join(pieces), caught.value
+    assert CANARY not in f"{caught.value} {caught.value.error.members}"
+    return "".join(pieces), caught.value.error

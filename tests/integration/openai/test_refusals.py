@@ -9,8 +9,9 @@ from time import time
 import pytest
 
 from parley.core.errors import AppError, ModelError, ModelUnavailable
+from parley.services.responders.base import Fault
 from parley.services.responders.openai import OpenAIResponder, client
-from tests.integration.openai.listening import CANARY, TOLD, fault
+from tests.integration.openai.listening import CANARY, TOLD, fault, listen
 from tests.model_server import (
     ModelServer,
     Then,
@@ -50,13 +51,40 @@ class TestRefusal:
             f"{status} {CANARY}", TOLD, Location=f"{server.url}/{CANARY}", X_Request_ID=CANARY
         )
 
-        assert ("", error) == ((found := await fault(responder))[0], type(found[1]))
-        assert f"status {status[:3]}" in logged.getvalue()
-        assert CANARY not in logged.getvalue()
-        assert "sk-secret" not in logged.getvalue()
+        with pytest.raises(Fault) as caught:
+            await listen(responder)
+
+        assert error is type(caught.value.error)
+        assert f"status {status[:3]}" in str(caught.value)
+        told = f"{caught.value} {caught.value.error.members} {logged.getvalue()}"
+        assert CANARY not in told
+        assert "sk-secret" not in told
         assert (2 if error is ModelError and status[:3] in {"400", "422"} else 1) == len(
             server.asked
         )
+
+    @pytest.mark.parametrize(
+        ("status", "advice"),
+        [
+            ("307 Temporary Redirect", "whoever runs this server has to look at it."),
+            ("400 Bad Request", "Shorten the message, or begin a new conversation."),
+            ("401 Unauthorized", "whoever runs this server has to look at it."),
+            ("402 Payment Required", "whoever runs this server has to look at it."),
+            ("403 Forbidden", "whoever runs this server has to look at it."),
+            ("404 Not Found", "whoever runs this server has to look at it."),
+            ("422 Unprocessable Content", "Shorten the message, or begin a new conversation."),
+            ("429 Too Many Requests", "Try again shortly."),
+            ("500 Internal Server Error", "Try again shortly."),
+        ],
+    )
+    async def test_who_is_refused_is_told_what_helps(
+        self, server: ModelServer, responder: OpenAIResponder, status: str, advice: str
+    ):
+        server.script = answer(status, TOLD)
+
+        _, error = await fault(responder)
+
+        assert str(error).endswith(advice)
 
     @pytest.mark.parametrize(
         ("said", "seconds"),

@@ -27,6 +27,7 @@ from tests.model_server import (
     piece,
     reply,
 )
+from tests.responders import failures_in
 
 NOTHING: list[str] = []
 BOTH = ["complete", "failed"]
@@ -145,6 +146,10 @@ async def test_each_fault_has_one_outcome_and_says_nothing_of_the_other_side(
     assert ("failed", code) == (turn.json()["status"], turn.json()["problem"]["code"])
     kept = await messages_of(store, alice, problem["conversation_id"])
     assert recorded == [message.status for message in kept]
+    assert [(problem["turn_id"], "stub-1", code, response.headers["X-Request-ID"])] == [
+        (line["turn_id"], line["model"], line["code"], line["request_id"])
+        for line in failures_in(logged)
+    ]
     metrics = await client.get("/metrics")
     told = f"{response.text}{turn.text}{metrics.text}{logged.getvalue()}"
     assert [] == [word for word in (CANARY, "sk-secret") if word in told]

@@ -15,6 +15,7 @@ from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.redis.connection import ping
 from parley.services.health import is_served_by
+from parley.services.responders.base import Fault
 from parley.wiring import open_openai, open_sessions, open_store
 
 MODEL_SECONDS = 10
@@ -144,9 +145,6 @@ async def _model(settings: Settings) -> Finding:
         is_meant = not (settings.openai_base_url or settings.model or settings.models)
         unused = "" if is_meant else "; for the one that is set RESPONDER must be openai"
         return Finding("model", ok=True, detail=f"echo, which needs no model{unused}")
-    # Slow to import, as `wiring` has it.
-    from parley.services.responders.openai import Fault  # noqa: PLC0415
-
     where = settings.openai_base_url or "OpenAI"
     try:
         async with AsyncExitStack() as closing, asyncio.timeout(MODEL_SECONDS):

@@ -59,7 +59,8 @@ class ModelError(AppError):
 
 
 class ReplyTooLong(ModelError):
-    title = "The model's reply was longer than is allowed here, and was cut"
+    def __init__(self) -> None:
+        super().__init__("The reply was longer than REPLY_MAX_CHARACTERS allows, and was cut.")
 
 
 class ModelTimeout(AppError):

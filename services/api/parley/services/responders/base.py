@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from parley.core.errors import AppError
+
 
 class PromptMessage(NamedTuple):
     role: Literal["system", "user", "assistant"]
@@ -14,6 +16,18 @@ class Receipt(NamedTuple):
 
     model: str
     usage: Mapping[str, int] | None = None
+
+
+class Fault(Exception):
+    """
+    No reply, or no whole one. The message is for the operator, `error` for the client.
+
+    Neither has a word of the other side's: it may quote the prompt, or the key.
+    """
+
+    def __init__(self, reason: str, error: AppError) -> None:
+        super().__init__(reason)
+        self.error = error
 
 
 class Responder(Protocol):
@@ -30,7 +44,6 @@ class Responder(Protocol):
             model: Which is asked, of those that the operator offers.
 
         Raises:
-            ModelUnavailable: it cannot be reached, or refuses.
-            ModelError: what it says makes no sense, or it broke off.
+            Fault: it cannot be reached, refuses, makes no sense, or broke off.
         """
         ...

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from parley.core.errors import AppError, InternalError, ModelTimeout, ReplyTooLong
+from parley.core.errors import AppError, InternalError, ModelError, ModelTimeout, ReplyTooLong
 from parley.core.logging import frames_of
 from parley.core.metrics import FIRST_PIECE_SECONDS
-from parley.services.responders.base import PromptMessage, Receipt, Responder
+from parley.services.responders.base import Fault, PromptMessage, Receipt, Responder
 from parley.services.turns.runner import LiveTurn
 
 log = structlog.get_logger(__name__)
@@ -44,12 +44,23 @@ class Listener:
         self._reply_max_characters = reply_max_characters
 
     async def listen(self, live: LiveTurn, prompt: Sequence[PromptMessage], model: str) -> Heard:
-        """The whole reply, or as much of it as came within the limits; told as it comes."""
+        """
+        The whole reply, or as much of it as came within the limits; told as it comes.
+
+        Without an error there are pieces.
+        """
         heard = Heard(Receipt(model))
         try:
             await self._collect(live, prompt, model, heard)
-        except AppError as known:
-            heard.error = known
+        except Fault as fault:
+            heard.error = fault.error
+            log.warning(
+                "model-failed",
+                turn_id=str(live.turn.id),
+                model=model,
+                reason=str(fault),
+                code=fault.error.code,
+            )
         except Exception as bug:  # noqa: BLE001 - logged; the turn must be ended in the store
             log.error("responder-crashed", turn_id=str(live.turn.id), **frames_of(bug))
             heard.error = InternalError()
@@ -73,6 +84,7 @@ class Listener:
                     # A model that says much at once is not listened to alone.
                     await asyncio.sleep(0)
                     if piece is None:
+                        _require_words(heard)
                         return
                     if isinstance(piece, Receipt):
                         heard.receipt = piece
@@ -84,11 +96,25 @@ class Listener:
                         live.say(shown)
                     room -= len(piece)
                     if room < 0:
-                        raise ReplyTooLong
-        except TimeoutError as timeout:
+                        reason = "it said more than REPLY_MAX_CHARACTERS"
+                        raise Fault(reason, ReplyTooLong())
+        except TimeoutError:
             if not patience.expired():
                 raise
-            is_silence = clock() < ends_at
-            why = "The model fell silent." if is_silence else "The reply took too long."
-            raise live.interruption or ModelTimeout(why) from timeout
-        raise live.interruption
+            if live.interruption is None:
+                raise _too_slow(is_silent=clock() < ends_at) from None
+        heard.error = live.interruption
+
+
+def _require_words(heard: Heard) -> None:
+    if not heard.pieces:
+        reason = "it said nothing"
+        raise Fault(reason, ModelError("The model said nothing. Try again."))
+
+
+def _too_slow(*, is_silent: bool) -> Fault:
+    if is_silent:
+        said = "The model fell silent. Try again."
+        return Fault("it was silent for MODEL_TIMEOUT_SECONDS", ModelTimeout(said))
+    said = "The reply took too long. Try again."
+    return Fault("it took longer than MODEL_REPLY_SECONDS", ModelTimeout(said))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from parley.core.errors import AppError, ModelError, TurnCancelled
+from parley.core.errors import AppError, ReplyTooLong, TurnCancelled
 from parley.core.ids import new_id
 from parley.schemas.turns import ChatReply, NewTurn, TurnStarted
 from parley.services.streams import Slot
@@ -66,12 +66,12 @@ class TurnStarter:
         self.relay.carry(live)
         try:
             heard = await self.listener.listen(live, prompt, order.model)
-            if not heard.pieces:
-                error = heard.error or ModelError("The model said nothing. Try again.")
-                await self.recorder.close(live, live.told(error))
-                raise error
+            if heard.error is not None and not heard.pieces:
+                await self.recorder.close(live, live.told(heard.error))
+                raise heard.error
             if heard.error is not None:
-                live.told(heard.error.saying(STAYS if live.turn.replaces else KEPT))
+                why = f"{heard.error} " if isinstance(heard.error, ReplyTooLong) else ""
+                live.told(heard.error.saying(why + (STAYS if live.turn.replaces else KEPT)))
             recorded = await self.recorder.record(live, conversation.length, heard)
             if heard.error is not None and not isinstance(heard.error, TurnCancelled):
                 raise heard.error

@@ -9,9 +9,13 @@ from time import time
 import h11
 from openai import APIConnectionError, APIError, APIStatusError
 
-from parley.core.errors import AppError, ModelError, ModelUnavailable
+from parley.core.errors import ModelError, ModelUnavailable
+from parley.services.responders.base import Fault
 
 RETRY_AFTER_MAX_SECONDS = 3600
+_OPERATORS = (
+    "It refuses what this server is set to ask; whoever runs this server has to look at it."
+)
 _NOT_TAKEN = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}
 _HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: ": is OPENAI_API_KEY right?",
@@ -19,18 +23,6 @@ _HINTS: dict[int, str] = {
     HTTPStatus.FORBIDDEN: ": may OPENAI_API_KEY use this model?",
     HTTPStatus.NOT_FOUND: ": does OPENAI_BASE_URL lead to its /v1, and does it have this model?",
 }
-
-
-class Fault(Exception):
-    """
-    No reply, or no whole one. The message is for the operator, `error` for the client.
-
-    Neither has a word of the other side's: it may quote the prompt, or the key.
-    """
-
-    def __init__(self, reason: str, error: AppError) -> None:
-        super().__init__(reason)
-        self.error = error
 
 
 class Nonsense(Fault):
@@ -63,15 +55,18 @@ def fault_within(error: Exception) -> Fault:
 
 def _refusal(status: int, retry_after: str | None) -> Fault:
     reason = f"status {status}{_HINTS.get(status, '')}"
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+    is_redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    if is_redirect:
         reason += ": OPENAI_BASE_URL must lead there by itself"
     elif not _may_be_taken_later(status):
         if status in _NOT_TAKEN:
             reason += (
                 ": does the prompt fit its context (HISTORY_MAX_CHARACTERS) and its template?"
             )
-        return Fault(reason, ModelError("The model did not take the request."))
-    return Fault(reason, ModelUnavailable(retry_after_seconds=_seconds(retry_after)))
+        advice = "Shorten the message, or begin a new conversation."
+        return Fault(reason, ModelError(f"The model did not take the request. {advice}"))
+    detail = _OPERATORS if is_redirect or status in _HINTS else "Try again shortly."
+    return Fault(reason, ModelUnavailable(detail, retry_after_seconds=_seconds(retry_after)))
 
 
 def _may_be_taken_later(status: int) -> bool:

@@ -4,7 +4,6 @@ from contextlib import suppress
 from typing import Any
 
 import httpx2
-import structlog
 from openai import (
     APIError,
     AsyncStream,
@@ -13,15 +12,13 @@ from openai import (
     UnprocessableEntityError,
 )
 
-from parley.services.responders.base import PromptMessage, Receipt
+from parley.services.responders.base import Fault, PromptMessage, Receipt
 from parley.services.responders.openai.chunks import Said, names_of
 from parley.services.responders.openai.client import create_client, is_stream
-from parley.services.responders.openai.faults import Fault, Nonsense, fault_before, fault_within
+from parley.services.responders.openai.faults import Nonsense, fault_before, fault_within
 
 LAST_WORDS_SECONDS = 2
 _COUNTING: dict[str, Any] = {"stream_options": {"include_usage": True}}
-
-log = structlog.get_logger(__name__)
 
 
 class OpenAIResponder:
@@ -51,14 +48,10 @@ class OpenAIResponder:
         self, prompt: Sequence[PromptMessage], model: str
     ) -> AsyncGenerator[str | Receipt]:
         said = Said(model)
-        try:
-            async with await self._ask(prompt, model) as chunks:
-                while not said.is_finished:
-                    yield await _next_piece(chunks, said)
-                await self._hear_out(chunks, said)
-        except Fault as fault:
-            log.warning("model-failed", model=model, reason=str(fault), code=fault.error.code)
-            raise fault.error from fault
+        async with await self._ask(prompt, model) as chunks:
+            while not said.is_finished:
+                yield await _next_piece(chunks, said)
+            await self._hear_out(chunks, said)
         yield said.receipt
 
     async def models(self) -> set[str]:
