@@ -37,7 +37,7 @@ _EVENT = {
     "type": "object",
     "required": ["id", "event", "data"],
     "properties": {
-        "id": {"type": "string", "description": "Counts from 1."},
+        "id": {"type": "string", "description": "Counts from 1; behind a gap, far on."},
         "event": {"enum": ["turn", "delta", "done", "error"]},
         "data": {"type": "string", "description": "JSON: the ids, a piece, the turn, a problem."},
     },

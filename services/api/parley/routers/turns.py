@@ -3,7 +3,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from parley.core.errors import EventsGone, TooManyStreams, TurnNotFound
+from parley.core.errors import Draining, EventsGone, TooManyStreams, TurnNotFound
 from parley.dependencies.auth import UserId
 from parley.dependencies.limits import RequestLimits
 from parley.dependencies.services import Turns
@@ -15,7 +15,7 @@ from parley.schemas.turns import Turn
 _EVENTS_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "What you have not had yet, and what is to come.", "content": EVENTS},
     204: {"description": "There is nothing behind the last event that you have."},
-    **problems(*TOKEN, TurnNotFound, EventsGone, TooManyStreams, *STORE),
+    **problems(*TOKEN, TurnNotFound, EventsGone, TooManyStreams, *STORE, Draining),
 }
 
 router = APIRouter(prefix="/turns", tags=["chat"], route_class=JsonRoute)

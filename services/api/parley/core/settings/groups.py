@@ -187,7 +187,10 @@ class ModelSettings(BaseSettings):
         None, description="What the model is told first, in every conversation."
     )
     history_max_messages: int = Field(
-        100, ge=2, le=1000, description="Newest messages that the model is shown."
+        100,
+        ge=2,
+        le=1000,
+        description="Newest messages that the model is shown, besides the new one.",
     )
     history_max_characters: int = Field(
         100_000,
@@ -217,7 +220,11 @@ class ModelSettings(BaseSettings):
         description="How long a turn's events can be read again after its end.",
     )
     streams_max_per_user: int = Field(
-        20, ge=1, le=10_000, description="Turns and streams that one user may have open at once."
+        20,
+        ge=1,
+        le=10_000,
+        description="Turns and streams that one user may have open at once; a process takes five times"
+        " as many requests with an Idempotency-Key, which may be retries.",
     )
 
 
