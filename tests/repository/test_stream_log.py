@@ -34,6 +34,12 @@ async def common(redis_url: str, prefix: str) -> AsyncGenerator[RedisCommon]:
     await common.close()
 
 
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncGenerator[Redis]:
+    async with Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
 @pytest.fixture(params=["memory", "redis"])
 def log(request: pytest.FixtureRequest) -> StreamLog:
     if request.param == "memory":
@@ -166,11 +172,6 @@ class TestMemory:
 
 
 class TestRedis:
-    @pytest.fixture
-    async def redis(self, redis_url: str) -> AsyncGenerator[Redis]:
-        async with Redis.from_url(redis_url, decode_responses=True) as client:
-            yield client
-
     async def test_what_was_lost_in_between_ends_the_reading_there(
         self, common: RedisCommon, redis: Redis, prefix: str, turn_id: UUID
     ):
@@ -190,25 +191,114 @@ class TestRedis:
         await write(common.events, turn_id, 1, is_last=True)
         assert 50 < await redis.ttl(key) <= 60
 
-    async def test_its_length_is_bounded(
-        self,
-        common: RedisCommon,
-        redis: Redis,
-        prefix: str,
-        turn_id: UUID,
-        monkeypatch: pytest.MonkeyPatch,
-    ):
-        monkeypatch.setattr(redis_events, "ENTRIES_MAX", 3)
-        for number in range(5):
-            await write(common.events, turn_id, number, str(number))
-
-        assert 3 == await redis.xlen(f"{prefix}:events:alice:{turn_id.hex}")
-        assert ([], False) == await read(common.events, turn_id)
-        assert (["3", "4"], False) == await read(common.events, turn_id, 3)
-
     async def test_one_that_is_away_is_unavailable(self, turn_id: UUID):
         common = RedisCommon("redis://127.0.0.1:1/0", retention_seconds=60)
         for asking in (write(common.events, turn_id, 0, "a"), read(common.events, turn_id)):
             with pytest.raises(Unavailable):
                 await asking
         await common.close()
+
+
+class TestRoomOfAUser:
+    """In Redis: one user's logs together, so that nobody fills what all share."""
+
+    @pytest.fixture(autouse=True)
+    def little_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(redis_events, "USER_SIZE_MAX", 100_000)
+
+    @pytest.fixture
+    def log(self, common: RedisCommon) -> StreamLog:
+        return common.events
+
+    async def ended(self, log: StreamLog, size: int) -> UUID:
+        turn_id = new_id()
+        await write(log, turn_id, 0, "x" * size, is_last=True)
+        return turn_id
+
+    async def test_of_what_has_ended_the_oldest_go(self, log: StreamLog):
+        """By when they ended: the longest turn may have begun first."""
+        long = new_id()
+        await write(log, long, 0, "x" * 30_000)
+        first, second = await self.ended(log, 30_000), await self.ended(log, 10_000)
+        await write(log, long, 1, is_last=True)
+        third = await self.ended(log, 10_000)
+
+        turns = (first, second, long, third)
+        assert [False, True, True, True] == [(await read(log, t))[1] for t in turns]
+
+    async def test_what_still_runs_stays(self, log: StreamLog, turn_id: UUID):
+        await write(log, turn_id, 0, "x" * 60_000)
+        for _ in range(5):
+            await self.ended(log, 40_000)
+
+        assert (["x" * 60_000], False) == await read(log, turn_id)
+
+    async def test_what_runs_and_is_too_long_loses_its_beginning(
+        self, log: StreamLog, turn_id: UUID
+    ):
+        """A quarter at once: who reads along has it all."""
+        for number in range(12):
+            assert number + 1 == await write(log, turn_id, number, "x" * 10_000)
+
+        found = [bool((await read(log, turn_id, number))[0]) for number in range(12)]
+        assert [False] * 4 + [True] * 8 == found
+
+    async def test_the_newest_stays_whatever_it_takes(self, log: StreamLog, turn_id: UUID):
+        """Or the writer would be told to begin anew, for ever."""
+        other = new_id()
+        await write(log, other, 0, "x" * 200_000)
+        assert 1 == await write(log, turn_id, 0, "a")
+        assert 2 == await write(log, turn_id, 1, "b")
+        assert (["b"], False) == await read(log, turn_id, 1)
+        assert (["x" * 200_000], False) == await read(log, other)
+
+    async def test_the_end_of_one_that_is_too_long_stays(self, log: StreamLog, turn_id: UUID):
+        await write(log, turn_id, 0, "x" * 60_000)
+        await write(log, turn_id, 1, "y" * 60_000, is_last=True)
+
+        assert ([], False) == await read(log, turn_id)
+        assert (["y" * 60_000], True) == await read(log, turn_id, 1)
+
+    async def test_what_was_written_again_counts_once(self, log: StreamLog, turn_id: UUID):
+        ended = await self.ended(log, 20_000)
+        for _ in range(20):
+            await write(log, turn_id, 0, "x" * 10_000)
+
+        assert (["x" * 20_000], True) == await read(log, ended)
+
+    async def test_what_has_gone_by_itself_counts_no_more(
+        self, log: StreamLog, redis: Redis, prefix: str
+    ):
+        kept = await self.ended(log, 40_000)
+        expired = await self.ended(log, 40_000)
+        await redis.delete(f"{prefix}:events:alice:{expired.hex}")
+        for _ in range(3):
+            await write(log, new_id(), 0, "x" * 10_000)
+
+        assert (["x" * 40_000], True) == await read(log, kept)
+
+    async def test_a_small_one_counts_with_what_redis_needs_for_it(
+        self, log: StreamLog, redis: Redis, prefix: str
+    ):
+        turns = [await self.ended(log, 1) for _ in range(100)]
+
+        kept = sum([(await read(log, t))[1] for t in turns])
+        assert 10 < kept < 25
+        assert kept + 1 == await redis.hlen(f"{prefix}:events:alice:sizes")
+
+    async def test_one_users_flood_takes_nothing_of_anothers(self, log: StreamLog, turn_id: UUID):
+        await log.append([Stretch("bob", turn_id, 0, ["b"], is_last=True)])
+        for _ in range(10):
+            await self.ended(log, 50_000)
+
+        (found,) = await log.read([Place("bob", turn_id, 0)])
+        assert found.is_last
+
+    async def test_what_is_known_of_it_goes_too(
+        self, log: StreamLog, redis: Redis, prefix: str, turn_id: UUID
+    ):
+        await write(log, turn_id, 0, "a", is_last=True)
+
+        keys = [key async for key in redis.scan_iter(f"{prefix}:*")]
+        assert 2 == len(keys)
+        assert all([await redis.ttl(key) > 0 for key in keys])
