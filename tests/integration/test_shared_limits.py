@@ -1,17 +1,20 @@
 """Limits through Redis, and without it: an outage takes nobody's reply, and no limit."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
+from parley.core.errors import Full
 from parley.core.ids import new_id
 from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore
+from parley.crud.ports import Place, Stretch
 from parley.crud.redis.common import RedisCommon
 from parley.main import create_app
 from parley.services.shared import Shared
@@ -20,6 +23,7 @@ from tests.conftest import SECRET
 from tests.factories import make_account
 from tests.proxy import Proxy, proxied
 from tests.responders import Gated
+from tests.servers import redis_server
 
 LOGIN, CHAT = "/api/v1/auth/login", "/api/v1/me/chat"
 Bearer = Callable[[str], dict[str, str]]
@@ -36,6 +40,12 @@ def address() -> str:
 async def alice() -> str:
     # In the tables that all these processes share.
     return await make_account(MemoryStore(), str(new_id()))
+
+
+@pytest.fixture(scope="module")
+def full_url() -> Generator[str]:
+    with redis_server("--maxmemory", "1", "--maxmemory-policy", "noeviction") as url:
+        yield url
 
 
 @asynccontextmanager
@@ -119,6 +129,45 @@ class TestSlotsThatAreHeld:
             await streams.stop()
             assert not await redis.exists(f"{prefix}:streams:{alice}")
         await shared.close()
+
+
+class TestFull:
+    """Somebody has filled it, and what is refused to the stream log is none of the limits'."""
+
+    async def test_limits_and_slots_are_common_all_the_same(
+        self, full_url: str, address: str, bearer: Bearer, alice: str
+    ):
+        async with process(full_url) as one, process(full_url) as two:
+            clients = [client_of(app, address) for app in (one, two)]
+            said = [await say(client, bearer(alice)) for _ in range(3) for client in clients]
+            guessed = [await guess(client) for _ in range(2) for client in clients]
+            slot = await one.state.services.streams.take(alice)
+            async with Redis.from_url(full_url) as redis:
+                assert 1 == await redis.zcard(f"parley:streams:{alice}")
+                with pytest.raises(OutOfMemoryError):
+                    await redis.set("more", "x")
+            slot.leave()
+            text = (await clients[0].get("/metrics")).text
+
+        assert [200] * 5 + [429] == said
+        assert [401] * 3 + [429] == guessed
+        assert "parley_redis_away 0.0" in text
+
+    async def test_slots_are_kept_too(self, full_url: str, alice: str):
+        common = RedisCommon(full_url, retention_seconds=60)
+        slot = new_id()
+        await common.slots.keep({alice: [slot]})
+        assert not await common.slots.take(alice, new_id(), 1)
+        await common.close()
+
+    async def test_what_it_refuses_is_no_outage(self, full_url: str, alice: str):
+        common = RedisCommon(full_url, retention_seconds=60)
+        with pytest.raises(Full):
+            await common.events.append([Stretch(alice, new_id(), 0, ["x"], is_last=False)])
+        assert [()] == [
+            tuple(s.pieces) for s in await common.events.read([Place(alice, new_id(), 0)])
+        ]
+        await common.close()
 
 
 class TestOutage:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from parley.core import metrics
-from parley.core.errors import Unavailable
+from parley.core.errors import Full, Unavailable
 from parley.crud.ports import Common
 from parley.services import shared as module
 from parley.services.shared import Shared
@@ -19,6 +19,7 @@ class Redis:
 
     def __init__(self) -> None:
         self.is_there = True
+        self.is_full = False
         self.asked = 0
         self.pinged = asyncio.Queue[None]()
 
@@ -27,6 +28,8 @@ class Redis:
         await asyncio.sleep(0)
         if not self.is_there:
             raise Unavailable
+        if self.is_full:
+            raise Full
         return "answer"
 
     async def ping(self) -> None:
@@ -104,6 +107,20 @@ class TestAsk:
         assert outages + 1 == metrics.REDIS_OUTAGES._value.get()  # noqa: SLF001 - as above
         events = [json.loads(line)["event"] for line in logged.getvalue().splitlines()]
         assert ["redis-away", "redis-back"] == events
+
+    async def test_one_that_is_full_is_asked_on_and_said_to_be_so_once(
+        self, shared: Shared, redis: Redis, logged: StringIO
+    ):
+        redis.is_full = True
+        assert [None] * 10 == [await shared.ask(redis.answer) for _ in range(10)]
+        assert (False, 10) == (shared.is_away, redis.asked)
+        with pytest.raises(Full):
+            await shared.demand(redis.answer)
+
+        redis.is_full = False
+        assert "answer" == await shared.ask(redis.answer)
+        events = [json.loads(line)["event"] for line in logged.getvalue().splitlines()]
+        assert ["redis-full"] == events
 
     async def test_a_bug_is_no_outage(self, shared: Shared):
         async def broken(_: Common) -> None:

@@ -7,12 +7,13 @@ from typing import TypeVar
 
 import structlog
 
-from parley.core.errors import Unavailable
+from parley.core.errors import Full, Unavailable
 from parley.core.metrics import REDIS_AWAY, REDIS_OUTAGES
 from parley.core.tasks import cancel
 from parley.crud.ports import Common, Place, Stretch
 
 COOL_DOWN_SECONDS = 1.0
+FULL_AGAIN_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -23,12 +24,14 @@ class Shared:
     """
     Asks, and once nothing has answered asks no more: nobody waits for a second time-out.
 
-    One background probe, and no user's request, finds out when it is back.
+    One background probe, and no user's request, finds out when it is back. One that refuses for want
+    of room does answer: what is refused to the stream log is none of the limits'.
     """
 
     def __init__(self, common: Common) -> None:
         self._common = common
         self._probing: asyncio.Task[None] | None = None
+        self._warn_at = 0.0
 
     @property
     def is_away(self) -> bool:
@@ -44,12 +47,16 @@ class Shared:
     async def demand(self, question: Callable[[Common], Awaitable[Answer]]) -> Answer:
         """
         Raises:
+            Full: what was to be written was refused.
             Unavailable: there is no answer.
         """
         if self.is_away:
             raise Unavailable
         try:
             return await question(self._common)
+        except Full:
+            self._warn()
+            raise
         except Unavailable:
             if not self.is_away:
                 # In a context of its own: it is no part of the request that met the outage.
@@ -60,6 +67,13 @@ class Shared:
         if self._probing is not None:
             await cancel(self._probing)
         await self._common.close()
+
+    def _warn(self) -> None:
+        """Once in a while: there are thirty refusals a second."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._warn_at:
+            self._warn_at = now + FULL_AGAIN_SECONDS
+            log.warning("redis-full")
 
     async def _until_it_answers(self) -> None:
         log.warning("redis-away", limits="in-process")

@@ -45,6 +45,7 @@ AppError
 │   └── ReplyTooLong
 ├── Unavailable                  503, with Retry-After
 │   ├── DatabaseUnavailable           database-unavailable
+│   ├── Full
 │   ├── IssuerUnavailable             issuer-unavailable
 │   ├── ModelUnavailable              model-unavailable
 │   ├── Overloaded                    overloaded
@@ -80,6 +81,7 @@ from parley.core.errors.base import (
 from parley.core.errors.outages import (
     DatabaseUnavailable,
     Draining,
+    Full,
     IssuerUnavailable,
     ModelUnavailable,
     Overloaded,
@@ -130,6 +132,7 @@ __all__ = [
     "EmailTaken",
     "EventsGone",
     "Forbidden",
+    "Full",
     "HeadersTooLarge",
     "IdempotencyKeyReused",
     "InternalError",

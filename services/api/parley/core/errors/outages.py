@@ -15,6 +15,10 @@ class Unavailable(AppError):
         self.retry_after_seconds = randint(1, 5)  # noqa: S311 - spreads load, guards nothing
 
 
+class Full(Unavailable):
+    """What all processes share takes no more. It answers: who needs no room may ask on."""
+
+
 class DatabaseUnavailable(Unavailable):
     code, title = "database-unavailable", "The database is unavailable"
 

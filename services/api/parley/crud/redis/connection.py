@@ -4,12 +4,14 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 
-from parley.core.errors import Unavailable
+from parley.core.errors import Full, Unavailable
 
 TIMEOUT_SECONDS = 0.2
+# First in a script (Redis 7): limits are of little use if whoever fills Redis is rid of them.
+TAKES_ROOM_ALWAYS = "#!lua flags=allow-oom\n"
 CONNECTIONS_MAX = 8
 
 
@@ -35,11 +37,14 @@ async def in_time() -> AsyncGenerator[None]:
     What is asked of Redis inside has 0.2 s in all: to connect, to ask, and to ask again.
 
     Raises:
+        Full: it has no room for what was to be written.
         Unavailable: it did not answer, or refused.
     """
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
+    except OutOfMemoryError as error:
+        raise Full from error
     except (RedisError, OSError) as error:
         msg = "Redis does not answer."
         raise Unavailable(msg) from error

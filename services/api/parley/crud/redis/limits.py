@@ -2,7 +2,7 @@ from limits.aio.storage.redis.bridge import RedisBridge
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from parley.crud.redis.connection import in_time
+from parley.crud.redis.connection import TAKES_ROOM_ALWAYS, in_time
 from parley.schemas.limits import Quota, Standing, Window
 
 
@@ -17,8 +17,13 @@ class RedisLimiter:
     def __init__(self, client: Redis, *, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
-        self._acquire = client.register_script(RedisBridge.SCRIPT_ACQUIRE_SLIDING_WINDOW)
-        self._read = client.register_script(RedisBridge.SCRIPT_SLIDING_WINDOW)
+        self._acquire, self._read = (
+            client.register_script(TAKES_ROOM_ALWAYS.encode() + script)
+            for script in (
+                RedisBridge.SCRIPT_ACQUIRE_SLIDING_WINDOW,
+                RedisBridge.SCRIPT_SLIDING_WINDOW,
+            )
+        )
 
     async def hit(self, quota: Quota, key: str) -> Standing:
         # Another rate counts anew. Of one slot, for the script touches both (as `limits` has it).

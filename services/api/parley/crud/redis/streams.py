@@ -4,10 +4,10 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from parley.crud.ports import SLOT_SECONDS
-from parley.crud.redis.connection import in_time
+from parley.crud.redis.connection import TAKES_ROOM_ALWAYS, in_time
 
 # A set for each user: a slot's score is when it runs out, by Redis' own clock.
-_NOW = """
+_NOW = f"""{TAKES_ROOM_ALWAYS}
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 """
