@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import TypeVar
 from uuid import UUID
 
@@ -47,11 +48,12 @@ class Mirror(TurnEvents):
 
     def __init__(self, user_id: str, turn: Turn) -> None:
         super().__init__()
+        self._settle_seconds = TICK_SECONDS
         self.user_id = user_id
         self.turn_id = turn.id
         self.readers = 0
         self.is_heard_out = asyncio.Event()
-        self.watching: asyncio.Task[None] | None = None
+        self.watching: asyncio.Task[None]
         self.start(started_by(turn))
 
     def hear(self, stretch: Stretch) -> None:
@@ -65,8 +67,9 @@ class Mirror(TurnEvents):
     async def until_in_doubt(self, seconds: float) -> None:
         """Until there is nothing more to hear, or nothing was heard for so long."""
         if self.is_heard_out.is_set():
-            # It is about to be recorded, or was.
-            await asyncio.sleep(TICK_SECONDS)
+            # It is about to be recorded, or was; unless the store takes nothing now.
+            await asyncio.sleep(min(self._settle_seconds, seconds))
+            self._settle_seconds *= 2
         while not self.is_heard_out.is_set():
             heard = len(self.pieces)
             with suppress(TimeoutError):
@@ -112,11 +115,12 @@ class Relay:
         if self._moving is not None:
             await cancel(self._moving)
         for mirror in [*self._followed.values()]:
-            self._forget(mirror)
-            if mirror.watching is not None:
-                await cancel(mirror.watching)
+            await cancel(mirror.watching)
+        clock = asyncio.get_running_loop().time
+        until = clock() + LATE_SECONDS
         with suppress(Unavailable):
-            await self._write()
+            while await self._write() and clock() < until:
+                pass
 
     def carry(self, live: LiveTurn) -> None:
         """From its acceptance on, until all of it has been written."""
@@ -136,12 +140,7 @@ class Relay:
     def _leave(self, mirror: Mirror) -> None:
         mirror.readers -= 1
         if mirror.readers == 0:
-            self._forget(mirror)
-
-    def _forget(self, mirror: Mirror) -> None:
-        if self._followed.get(mirror.turn_id) is mirror:
             del self._followed[mirror.turn_id]
-        if mirror.watching is not None:
             mirror.watching.cancel()
 
     async def _keep_moving(self) -> None:
@@ -151,17 +150,22 @@ class Relay:
             if self._runner.is_letting_go:
                 for mirror in self._followed.values():
                     mirror.break_off()
-            try:
-                await self._write()
-                await self._read([m for m in self._followed.values() if m.end is None])
-            except Unavailable:
-                pass  # a later tick tries again; who waits for it asks the store
-            except Exception as bug:  # noqa: BLE001 - logged; without the timer nobody hears any more
-                log.error("relay-crashed", **frames_of(bug))
+            for move in (self._write, self._read_all):
+                await self._try(move)
             if not self._carried and not self._followed:
                 self._is_needed.clear()
 
-    async def _write(self) -> None:
+    async def _try(self, move: Callable[[], Awaitable[object]]) -> None:
+        """Each by itself: a log that is full is read all the same."""
+        try:
+            await move()
+        except Unavailable:
+            pass  # a later tick tries again; who waits for it asks the store
+        except Exception as bug:  # noqa: BLE001 - logged; without the timer nobody hears any more
+            log.error("relay-crashed", **frames_of(bug))
+
+    async def _write(self) -> bool:
+        """Some of what there is; False where there was nothing."""
         now = asyncio.get_running_loop().time()
         stretches: dict[LiveTurn, Stretch] = {}
         for live, carried in [*self._carried.items()]:
@@ -176,8 +180,14 @@ class Relay:
         for some in _portions(stretches):
             reached = await self._log.append([stretches[live] for live in some])
             for live, count in zip(some, reached, strict=True):
-                if live in self._carried:
-                    self._carried[live].sent = count
+                if on_its_way := self._carried.get(live):
+                    if count > on_its_way.sent:
+                        on_its_way.until = None  # it is taken: there was much
+                    on_its_way.sent = count
+        return bool(stretches)
+
+    async def _read_all(self) -> None:
+        await self._read([m for m in self._followed.values() if m.end is None])
 
     async def _read(self, mirrors: Sequence[Mirror]) -> None:
         for first in range(0, len(mirrors), MIRRORS_AT_ONCE):
@@ -250,6 +260,8 @@ def _portions(stretches: Mapping[LiveTurn, Stretch]) -> Iterator[list[LiveTurn]]
 
 def _next_of(live: LiveTurn, sent: int) -> Stretch | None:
     pieces = live.pieces[sent : sent + PIECES_AT_ONCE]
+    sizes = accumulate(map(len, pieces))
+    pieces = pieces[: max(1, sum(size <= CHARACTERS_AT_ONCE for size in sizes))]
     is_last = live.end is not None and sent + len(pieces) == len(live.pieces)
     if not pieces and not (is_last and sent == len(live.pieces)):
         return None
