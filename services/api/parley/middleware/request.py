@@ -81,13 +81,7 @@ class RequestLayer:
         started_at = perf_counter()
         headers = Headers(scope=scope)
         self._introduce(scope, headers)
-        body = Body(
-            scope,
-            receive,
-            headers,
-            max_bytes=self._request_max_bytes,
-            seconds=self._body_timeout_seconds,
-        )
+        body = self._body(scope, receive, headers)
         status = 0
 
         async def answer(message: Message) -> None:
@@ -133,6 +127,15 @@ class RequestLayer:
             # Once: most likely a proxy, all of whose clients count as one.
             self._wonders_about_proxies = False
             log.warning("forwarded-for-ignored", peer=address, set="TRUSTED_PROXIES")
+
+    def _body(self, scope: Scope, receive: Receive, headers: Headers) -> Body:
+        return Body(
+            scope,
+            receive,
+            headers,
+            max_bytes=self._request_max_bytes,
+            seconds=self._body_timeout_seconds,
+        )
 
     def _at(self, scope: Scope, headers: Headers) -> ASGIApp:
         # A route's pattern matches before a last line's end too. A path that a proxy keeps from the
