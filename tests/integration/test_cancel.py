@@ -7,14 +7,22 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from parley.core.errors import ConversationNotFound, ModelError, TurnCancelled, TurnNotFound
+from parley.core.errors import (
+    ConversationNotFound,
+    ModelError,
+    Overloaded,
+    TurnCancelled,
+    TurnNotFound,
+)
 from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.conversations import MessageStatus
 from parley.schemas.turns import TurnStatus
+from parley.services.turns.service import Reading
 from tests.events import parse
 from tests.factories import accept, make_conversation, messages_of, new_turn
 from tests.responders import Gated, Scripted, failures_in
+from tests.stores import Around, nothing
 from tests.turn_process import Process, turn_of
 
 
@@ -154,6 +162,47 @@ class TestElsewhere:
         go_on.set()
 
         assert MessageStatus.COMPLETE == (await asking).reply.status
+
+    async def test_so_does_one_that_begins_while_it_looks(self, store: Store, alice: str):
+        around, model, begun = Around(store), Gated("half "), list[Reading]()
+        process = Process(around, model)
+        started = await process.begin(alice)
+        await Process(store, model).turns.cancel(alice, started.turn_id)
+
+        async def begin_another(*_: object) -> None:
+            around.behind = nothing
+            begun.append(await process.ask(alice))
+
+        around.behind = begin_another
+        await process.cancels.look()
+        model.gate.set()
+
+        (other,) = begun
+        assert MessageStatus.COMPLETE == (await other.events.outcome()).reply.status
+
+    async def test_who_cannot_be_looked_through_keeps_nobody_elses_turn_running(
+        self, store: Store, alice: str, bob: str
+    ):
+        around, model = Around(store), Gated("half ")
+        process = Process(around, model)
+        hers, his = [await process.ask(user_id) for user_id in (alice, bob)]
+        for user_id, reading in ((alice, hers), (bob, his)):
+            turn_id = (await reading.events.started()).turn_id
+            await Process(store, model).turns.cancel(user_id, turn_id)
+        await model.asked.wait()
+
+        async def refuse_alice(user_id: str, _: bool) -> None:  # noqa: FBT001 - a hook
+            if user_id == alice:
+                raise Overloaded
+
+        around.before = refuse_alice
+        await process.cancels.look()
+        assert MessageStatus.CANCELLED == (await his.events.outcome()).reply.status
+        assert hers.events.end is None
+
+        around.before = nothing
+        await process.cancels.look()
+        assert MessageStatus.CANCELLED == (await hers.events.outcome()).reply.status
 
     async def test_nobody_is_looked_through_as_long_as_nothing_is_asked(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch

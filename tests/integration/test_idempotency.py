@@ -1,9 +1,6 @@
 """The same key, the same turn: joined while it runs, replayed when it is done, and never run twice."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from httpx import AsyncClient
@@ -17,13 +14,14 @@ from parley.core.errors import (
 )
 from parley.core.ids import new_id
 from parley.core.settings import Settings
-from parley.crud.ports import Store, Transaction
+from parley.crud.ports import Store
 from parley.schemas.turns import ChatReply
 from parley.services.turns.starter import KEPT
 from tests.conftest import SECRET
 from tests.events import parse
 from tests.factories import make_conversation, messages_of
 from tests.responders import Gated, Scripted
+from tests.stores import Around, nothing
 from tests.turn_process import Process, events_of, turn_of
 
 
@@ -159,29 +157,16 @@ class TestFreeAgain:
         await dead.idle()
 
     async def test_where_its_turn_is_deleted_while_it_is_looked_up(self, store: Store, alice: str):
-        class Meddled:
-            """A running turn's conversation is deleted behind the first look at it."""
-
-            has_looked = False
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(store, name)
-
-            @asynccontextmanager
-            async def begin(
-                self, user_id: str, *, read_only: bool = False
-            ) -> AsyncGenerator[Transaction]:
-                async with store.begin(user_id, read_only=read_only) as tx:
-                    yield tx
-                if not self.has_looked:
-                    self.has_looked = True
-                    async with store.begin(user_id) as tx:
-                        await tx.conversations.delete(started.conversation_id)
-
-        model = Gated("half")
-        here, there = Process(store, model), Process(Meddled(), Scripted("fine"))
+        around, model = Around(store), Gated("half")
+        here, there = Process(store, model), Process(around, Scripted("fine"))
         started = await (await here.ask(alice, key="k")).events.started()
 
+        async def delete_it(*_: object) -> None:
+            around.behind = nothing
+            async with store.begin(alice) as tx:
+                await tx.conversations.delete(started.conversation_id)
+
+        around.behind = delete_it
         assert "fine" == (await there.say(alice, "hello", key="k")).reply.content
         model.gate.set()
         await here.idle()

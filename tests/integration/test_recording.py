@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from parley.core.database import create_engine
 from parley.core.errors import ModelError, Overloaded
 from parley.crud.ports import Store, Transaction
+from parley.crud.sql.store import SqlStore
 from parley.schemas.turns import TurnStatus
 from parley.services.responders.base import Fault, PromptMessage
+from tests.databases import DatabaseUrls
 from tests.responders import Gated
 from tests.turn_process import Process, turn_of
 
@@ -66,3 +69,23 @@ async def test_they_wait_for_each_other_and_not_for_the_store(
     assert 0 == narrow.refused
     for turn in started:
         assert status == (await turn_of(store, alice, turn.turn_id)).status
+
+
+async def test_one_who_keeps_the_store_busy_holds_up_nobody_elses_reply(
+    postgres: DatabaseUrls, alice: str, bob: str
+):
+    store = SqlStore(create_engine(postgres.api, pool_size=2), timeout_seconds=10)
+    model = Gated("half ")
+    process = Process(store, model, database_pool_size=2)
+    hers = [await process.ask(alice) for _ in range(3)]
+    his = await process.ask(bob)
+    await model.asked.wait()
+    async with store.begin(alice):
+        model.gate.set()
+        await his.events.outcome()
+        assert [None] * 3 == [reading.events.end for reading in hers]
+
+    for reading in hers:
+        await reading.events.outcome()
+    await process.idle()
+    await store.close()

@@ -177,7 +177,7 @@ class TestRedis:
     ):
         for number, piece in enumerate("abc"):
             await write(common.events, turn_id, number, piece)
-        await redis.xdel(f"{prefix}:events:alice:{turn_id.hex}", "2-0")
+        await redis.xdel(f"{prefix}:events:{{alice}}:{turn_id.hex}", "2-0")
 
         assert (["a"], False) == await read(common.events, turn_id)
         assert ([], False) == await read(common.events, turn_id, 1)
@@ -185,7 +185,7 @@ class TestRedis:
     async def test_it_goes_by_itself_and_not_before_a_silent_model_speaks_again(
         self, common: RedisCommon, redis: Redis, prefix: str, turn_id: UUID
     ):
-        key = f"{prefix}:events:alice:{turn_id.hex}"
+        key = f"{prefix}:events:{{alice}}:{turn_id.hex}"
         await write(common.events, turn_id, 0, "a")
         assert SILENCE_SECONDS_MAX < await redis.ttl(key) <= SILENCE_SECONDS_MAX + 60
         await write(common.events, turn_id, 1, is_last=True)
@@ -215,12 +215,17 @@ class TestRoomOfAUser:
         await write(log, turn_id, 0, "x" * size, is_last=True)
         return turn_id
 
-    async def test_of_what_has_ended_the_oldest_go(self, log: StreamLog):
+    async def test_of_what_has_ended_the_oldest_go(
+        self, log: StreamLog, redis: Redis, prefix: str
+    ):
         """By when they ended: the longest turn may have begun first."""
         long = new_id()
         await write(log, long, 0, "x" * 30_000)
         first, second = await self.ended(log, 30_000), await self.ended(log, 10_000)
         await write(log, long, 1, is_last=True)
+        # As if some time had been between them.
+        for seconds, turn_id in enumerate((first, second, long), start=50):
+            await redis.expire(f"{prefix}:events:{{alice}}:{turn_id.hex}", seconds)
         third = await self.ended(log, 10_000)
 
         turns = (first, second, long, third)
@@ -271,7 +276,7 @@ class TestRoomOfAUser:
     ):
         kept = await self.ended(log, 40_000)
         expired = await self.ended(log, 40_000)
-        await redis.delete(f"{prefix}:events:alice:{expired.hex}")
+        await redis.delete(f"{prefix}:events:{{alice}}:{expired.hex}")
         for _ in range(3):
             await write(log, new_id(), 0, "x" * 10_000)
 
@@ -284,7 +289,7 @@ class TestRoomOfAUser:
 
         kept = sum([(await read(log, t))[1] for t in turns])
         assert 10 < kept < 25
-        assert kept + 1 == await redis.hlen(f"{prefix}:events:alice:sizes")
+        assert kept + 1 == await redis.hlen(f"{prefix}:events:{{alice}}:sizes")
 
     async def test_one_users_flood_takes_nothing_of_anothers(self, log: StreamLog, turn_id: UUID):
         await log.append([Stretch("bob", turn_id, 0, ["b"], is_last=True)])

@@ -83,7 +83,7 @@ class RedisStreamLog:
     async def append(self, stretches: Sequence[Stretch]) -> Sequence[int]:
         async with in_time(), self._client.pipeline(transaction=False) as all_at_once:
             for stretch in stretches:
-                keys = self._key(stretch), f"{self._prefix}:{stretch.user_id}:sizes"
+                keys = self._key(stretch), f"{self._prefix}:{{{stretch.user_id}}}:sizes"
                 all_at_once.eval(_APPEND, 2, *keys, *self._entry(stretch))
             return [int(reached) for reached in await all_at_once.execute()]
 
@@ -115,7 +115,8 @@ class RedisStreamLog:
         )
 
     def _key(self, of: Stretch | Place) -> str:
-        return f"{self._prefix}:{of.user_id}:{of.turn_id.hex}"
+        # Of one slot for each user, for the script touches all of theirs.
+        return f"{self._prefix}:{{{of.user_id}}}:{of.turn_id.hex}"
 
 
 def _joined(place: Place, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Stretch:

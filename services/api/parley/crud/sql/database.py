@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import cast
 
 from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from parley.core.database import connections_of, for_reading
+from parley.core.errors import Overloaded
+from parley.core.places import Places
 from parley.core.resilience import Breaker, as_app_error
-from parley.crud.sql.turnstile import Turnstile
 from parley.schemas.health import Pool
 
 # What is left of a request's time for saying that the database did not answer.
@@ -31,7 +32,7 @@ class SqlDatabase:
         )
         self._breaker = Breaker(self._select_one)
         # SQLite lets its writers in one by one, and not in their order: some would wait for ever.
-        self._turnstile = Turnstile(connections_of(engine) if self._has_rls else 1)
+        self._places = Places(connections_of(engine) if self._has_rls else 1)
 
     def pool(self) -> Pool:
         pool = cast("QueuePool", self._engine.pool)
@@ -48,7 +49,7 @@ class SqlDatabase:
         """
         One transaction, in a request's time: it commits on a clean exit.
 
-        What `is_vital` for the process gets the next connection, however many users wait for one.
+        What `is_vital` for the process gets PostgreSQL's next connection, however many users wait.
 
         Raises:
             DatabaseUnavailable: no connection, or no answer in time.
@@ -56,8 +57,7 @@ class SqlDatabase:
         """
         sessions = self._reading if read_only else self._writing
         waits = not is_vital if self._has_rls else not read_only
-        seconds = _SHARE_OF_WAITING * self._timeout_seconds
-        room = self._turnstile.entered(user_id, seconds=seconds) if waits else nullcontext()
+        room = self._room(user_id) if waits else nullcontext()
         try:
             with self._breaker.guard():
                 async with (
@@ -70,6 +70,17 @@ class SqlDatabase:
             if error := as_app_error(exception):
                 raise error from exception
             raise
+
+    @asynccontextmanager
+    async def _room(self, user_id: str | None) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as inside:
+            try:
+                async with asyncio.timeout(_SHARE_OF_WAITING * self._timeout_seconds):
+                    await inside.enter_async_context(self._places.taken(user_id))
+            except TimeoutError as too_many:
+                msg = "The database has no room for this now. Try again shortly."
+                raise Overloaded(msg) from too_many
+            yield
 
     async def identify(self, session: AsyncSession, name: str, value: str) -> None:
         """Sets what the policies compare with, where there are any."""

@@ -57,18 +57,26 @@ class CancelWatch:
             return
         asking = asyncio.Semaphore(ASKING_AT_ONCE)
         async with asyncio.TaskGroup() as all_at_once:
-            for user_id, running in self._runner.by_user().items():
+            looks = [
                 all_at_once.create_task(self._look_through(user_id, running, asking))
-        self._seen = count
+                for user_id, running in self._runner.by_user().items()
+            ]
+        if all(look.result() for look in looks):
+            self._seen = count
 
     async def _look_through(
         self, user_id: str, running: Sequence[LiveTurn], asking: asyncio.Semaphore
-    ) -> None:
+    ) -> bool:
+        """False where the store had no room for this user: others are looked through all the same."""
         # One that is just being accepted may not be there yet.
         started = [live for live in running if live.has_started]
-        async with asking, self._store.begin(user_id, read_only=True) as tx:
-            wanted = await tx.turns.wanted(self._worker.id)
+        try:
+            async with asking, self._store.begin(user_id, read_only=True) as tx:
+                wanted = await tx.turns.wanted(self._worker.id)
+        except Unavailable:
+            return False
         for live in started:
             if live.turn.id not in wanted:
                 # Where it was deleted, with its conversation, nothing is recorded.
                 live.interrupt(TurnCancelled())
+        return True

@@ -1,10 +1,14 @@
 """How a turn ends in the store."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import TypeVar
 
 from parley.core.errors import AppError, DatabaseUnavailable, Overloaded, TurnCancelled
 from parley.core.ids import new_id
-from parley.crud.ports import Store
+from parley.core.places import Places
+from parley.crud.ports import Store, Transaction
 from parley.schemas.conversations import MessageStatus
 from parley.schemas.turns import ChatReply, Reply
 from parley.services.turns.events import problem_of
@@ -15,16 +19,18 @@ AWAY_SECONDS = 2.5
 BUSY_SECONDS = 30.0
 AGAIN_SECONDS = 0.2
 
+Ended = TypeVar("Ended")
+
 
 class Recorder:
     """
-    `at_once` turns of a process are recorded at once, and no more than there are connections: the
-    others wait here, where nobody's time runs out.
+    `at_once` turns of a process are recorded at once, as many as there are connections: the others
+    wait here, where nobody's time runs out.
     """
 
     def __init__(self, store: Store, *, at_once: int) -> None:
         self._store = store
-        self._at_once = asyncio.Semaphore(at_once)
+        self._places = Places(at_once)
 
     async def record(self, live: LiveTurn, length: int, heard: Heard) -> ChatReply:
         """
@@ -46,28 +52,40 @@ class Recorder:
         is_failed = reply.status is MessageStatus.FAILED
         problem = problem_of(heard.error) if is_failed and heard.error else None
         live.unrecorded = (length, reply, problem)
-        clock = asyncio.get_running_loop().time
-        async with self._at_once:
-            began_at = clock()
-            while True:
-                try:
-                    async with self._store.begin(live.user_id) as tx:
-                        recorded = await tx.turns.record(live.turn, length, reply, problem)
-                except (DatabaseUnavailable, Overloaded) as error:
-                    # A reply is too dear to lose to a hiccup; recording it twice is the same as once.
-                    patience = BUSY_SECONDS if isinstance(error, Overloaded) else AWAY_SECONDS
-                    if clock() + AGAIN_SECONDS > began_at + patience:
-                        raise
-                    await asyncio.sleep(AGAIN_SECONDS)
-                else:
-                    live.is_open = False
-                    return recorded
+        return await self._insist(
+            live, lambda tx: tx.turns.record(live.turn, length, reply, problem)
+        )
 
     async def close(self, live: LiveTurn, error: AppError) -> None:
-        """Without messages."""
-        async with self._at_once, self._store.begin(live.user_id) as tx:
-            await tx.turns.close(live.turn, status_of(error), problem_of(error))
-        live.is_open = False
+        """
+        Without messages.
+
+        Raises:
+            AppError: as `record`.
+        """
+        status, problem = status_of(error), problem_of(error)
+        await self._insist(live, lambda tx: tx.turns.close(live.turn, status, problem))
+
+    async def _insist(
+        self, live: LiveTurn, end: Callable[[Transaction], Awaitable[Ended]]
+    ) -> Ended:
+        """A turn is too dear to lose to a hiccup; ending it twice is the same as once."""
+        clock = asyncio.get_running_loop().time
+        began_at = inf
+        while True:
+            try:
+                async with self._places.taken(live.user_id):
+                    began_at = min(began_at, clock())
+                    async with self._store.begin(live.user_id) as tx:
+                        ended = await end(tx)
+            except (DatabaseUnavailable, Overloaded) as error:
+                patience = BUSY_SECONDS if isinstance(error, Overloaded) else AWAY_SECONDS
+                if clock() + AGAIN_SECONDS > began_at + patience:
+                    raise
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                live.is_open = False
+                return ended
 
 
 def _status_of(error: AppError | None) -> MessageStatus:

@@ -19,6 +19,7 @@ from parley.core.errors import (
     Unavailable,
 )
 from parley.core.logging import frames_of
+from parley.core.places import Places
 from parley.core.tasks import cancel
 from parley.crud.ports import Place, StreamLog, Stretch
 from parley.schemas.turns import Turn, TurnStatus
@@ -104,7 +105,7 @@ class Relay:
         self._runner = runner
         self._carried: dict[LiveTurn, _Carried] = {}
         self._followed: dict[UUID, Mirror] = {}
-        self._asking = asyncio.Semaphore(ASKING_AT_ONCE)
+        self._asking = Places(ASKING_AT_ONCE)
         self._is_needed = asyncio.Event()
         self._moving: asyncio.Task[None] | None = None
 
@@ -197,19 +198,20 @@ class Relay:
                 mirror.hear(stretch)
 
     async def _watch(self, mirror: Mirror, turn: Turn) -> None:
+        user_id = mirror.user_id
         try:
             doubt_seconds = DOUBT_SECONDS
             late_seconds = LATE_SECONDS
             if turn.status is not TurnStatus.RUNNING:
                 late_seconds -= await self._ask(
-                    partial(self._records.seconds_since_end, mirror.user_id, turn.id)
+                    user_id, partial(self._records.seconds_since_end, user_id, turn.id)
                 )
             while turn.status is TurnStatus.RUNNING:
                 await mirror.until_in_doubt(doubt_seconds)
-                turn = await self._ask(partial(self._records.get, mirror.user_id, turn.id))
+                turn = await self._ask(user_id, partial(self._records.get, user_id, turn.id))
                 doubt_seconds = 2 * DOUBT_SECONDS
             await self._hear_out(mirror, late_seconds)
-            await self._ask(partial(self._records.end, mirror.user_id, turn, mirror))
+            await self._ask(user_id, partial(self._records.end, user_id, turn, mirror))
         except TurnNotFound:
             mirror.end_unheard(about(turn, ConversationNotFound()))
         except Exception as bug:  # noqa: BLE001 - logged; its readers must not wait for ever
@@ -231,14 +233,14 @@ class Relay:
                     return
                 await asyncio.sleep(TICK_SECONDS)
 
-    async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _ask(self, user_id: str, question: Callable[[], Awaitable[Answer]]) -> Answer:
         """
         The store, until it answers. Few at once, and never one without a pause: those who follow
         must not be in the way of those who ask.
         """
         while True:
             try:
-                async with self._asking:
+                async with self._asking.taken(user_id):
                     return await question()
             except Unavailable:
                 await asyncio.sleep(DOUBT_SECONDS)

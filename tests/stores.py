@@ -1,0 +1,32 @@
+"""Stores with something around their transactions."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from parley.crud.ports import Store, Transaction
+
+Hook = Callable[[str, bool], Awaitable[None]]
+
+
+async def nothing(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - as `begin` has it
+    pass
+
+
+class Around:
+    """Before and behind each transaction its hooks are told whose it is, and whether it only reads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.before: Hook = nothing
+        self.behind: Hook = nothing
+
+    @asynccontextmanager
+    async def begin(self, user_id: str, *, read_only: bool = False) -> AsyncGenerator[Transaction]:
+        await self.before(user_id, read_only)
+        async with self._store.begin(user_id, read_only=read_only) as tx:
+            yield tx
+        await self.behind(user_id, read_only)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
