@@ -118,7 +118,8 @@ async def store(store_url: str | None) -> AsyncGenerator[Store]:
     if store_url is None:
         yield MemoryStore()
         return
-    store = SqlStore(create_engine(store_url), timeout_seconds=TIMEOUT_SECONDS)
+    engine = create_engine(store_url, timeout_seconds=TIMEOUT_SECONDS)
+    store = SqlStore(engine, timeout_seconds=TIMEOUT_SECONDS)
     yield store
     await store.close()
 

@@ -33,7 +33,7 @@ _SERVER_SHARE_OF_TIME = 0.8
 _IDLE_SECONDS = 1.0
 _PING_SECONDS = 1.0
 PORT_MAX = 65_535
-_POOL_WAIT_SECONDS = 2.0
+POOL_WAIT_SECONDS = 2.0
 
 
 def engine_url(url: str) -> URL:
@@ -120,7 +120,7 @@ def _engine(
     pool: dict[str, object] = {
         "pool_size": pool_size,
         "max_overflow": pool_overflow,
-        "pool_timeout": min(_POOL_WAIT_SECONDS, timeout_seconds),
+        "pool_timeout": min(POOL_WAIT_SECONDS, timeout_seconds),
         "hide_parameters": True,
     }
     if parsed.get_backend_name() == "sqlite":
@@ -222,7 +222,7 @@ def _ping_the_idle(engine: AsyncEngine) -> None:
 def _create_sqlite(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
     Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_async_engine(
-        url, connect_args={"timeout": min(_POOL_WAIT_SECONDS, timeout_seconds)}, **pool
+        url, connect_args={"timeout": min(POOL_WAIT_SECONDS, timeout_seconds)}, **pool
     )
 
     @event.listens_for(engine.sync_engine, "connect")

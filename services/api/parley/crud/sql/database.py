@@ -8,7 +8,7 @@ from typing import cast
 from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from parley.core.database import connections_of, for_reading
+from parley.core.database import POOL_WAIT_SECONDS, connections_of, for_reading
 from parley.core.errors import Overloaded
 from parley.core.places import Places
 from parley.core.resilience import Breaker, as_app_error
@@ -31,8 +31,14 @@ class SqlDatabase:
             for_reading(engine), autoflush=False, expire_on_commit=False
         )
         self._breaker = Breaker(self._select_one)
-        # SQLite lets its writers in one by one, and not in their order: some would wait for ever.
-        self._places = Places(connections_of(engine) if self._has_rls else 1)
+        patience = _SHARE_OF_WAITING * self._timeout_seconds
+        if self._has_rls:
+            self._places = Places(connections_of(engine))
+            self._patience_seconds = min(POOL_WAIT_SECONDS, patience)
+        else:
+            # SQLite lets its writers in one by one, and not in their order: some would wait for ever.
+            self._places = Places(1)
+            self._patience_seconds = patience
 
     def pool(self) -> Pool:
         pool = cast("QueuePool", self._engine.pool)
@@ -75,7 +81,7 @@ class SqlDatabase:
     async def _room(self, user_id: str | None) -> AsyncGenerator[None]:
         async with AsyncExitStack() as inside:
             try:
-                async with asyncio.timeout(_SHARE_OF_WAITING * self._timeout_seconds):
+                async with asyncio.timeout(self._patience_seconds):
                     await inside.enter_async_context(self._places.taken(user_id))
             except TimeoutError as too_many:
                 msg = "The database has no room for this now. Try again shortly."
