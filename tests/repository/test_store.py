@@ -80,8 +80,8 @@ class TestStore:
         self, pooler: Pooler, postgres: DatabaseUrls, alice: str
     ):
         """So that it does not trip the breaker: another statement may well be quick."""
-        engine = create_engine(postgres.api, pooler=pooler, timeout_seconds=0.5)
-        store = SqlStore(engine, timeout_seconds=0.5)
+        engine = create_engine(postgres.api, pooler=pooler, timeout_seconds=1)
+        store = SqlStore(engine, timeout_seconds=1)
         try:
             conversation = await make_conversation(store, alice)
             async with connected(postgres.owner) as owner, owner.transaction():
