@@ -59,7 +59,8 @@ class WorkerRow(Base):
     """
     A process that runs turns, alive until `lease_until`. No user's data.
 
-    `cancels` goes up with each turn of it that is asked to end, or deleted: so it need not look through them.
+    `cancels` goes up with each turn of it that is asked to end, or deleted: it need not look through
+    them until then.
     """
 
     __tablename__ = "workers"
