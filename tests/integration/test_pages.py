@@ -81,6 +81,8 @@ class TestDocs:
             for method, operation in item.items():
                 assert set(operation["tags"]) <= tags, (method, path)
                 assert operation["description"], (method, path)
+                # What the server itself answers, before there is a route.
+                assert {"400", "431", "500"} <= operation["responses"].keys(), (method, path)
                 problems = [
                     response["content"]
                     for status, response in operation["responses"].items()

@@ -14,14 +14,17 @@ from parley.core.errors import (
     BodyTimeout,
     BodyTooLarge,
     DatabaseUnavailable,
+    HeadersTooLarge,
     InternalError,
     InvalidRequest,
     IssuerUnavailable,
+    MalformedRequest,
     OriginRefused,
     Overloaded,
     TooManyMembers,
     Unauthenticated,
     UnsupportedEncoding,
+    UntrustedHost,
 )
 from parley.dependencies.auth import authenticate, principal
 
@@ -29,6 +32,15 @@ TOKEN = (Unauthenticated, OriginRefused, IssuerUnavailable)
 BODY = (BodyTimeout, BodyTooLarge, UnsupportedEncoding)
 STORE = (DatabaseUnavailable, Overloaded)
 """What every route may answer that wants a token, reads a body, or asks the store."""
+
+_ALWAYS: tuple[type[AppError], ...] = (
+    MalformedRequest,
+    UntrustedHost,
+    InvalidRequest,
+    HeadersTooLarge,
+    InternalError,
+)
+"""Any request may be refused before there is a route, and any route may break."""
 
 MEMBERS_MAX = 50
 """Of a body. Ninety thousand unknown ones take a second to be refused one by one."""
@@ -50,9 +62,7 @@ _HEADERS = {
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses=` for the errors that a route may answer with."""
     by_status: dict[int, list[type[AppError]]] = {}
-    # Any request may be malformed, and any route may break.
-    always: tuple[type[AppError], ...] = (InvalidRequest, InternalError)
-    for error in errors + always:
+    for error in errors + _ALWAYS:
         by_status.setdefault(error.status, []).append(error)
     return {status: _response(status, by_status[status]) for status in sorted(by_status)}
 

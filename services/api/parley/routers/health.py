@@ -1,9 +1,10 @@
 from fastapi import APIRouter, Response
 
 from parley.dependencies.services import HealthChecks
+from parley.routers._responses import problems
 from parley.schemas.health import DatabaseHealth, Health, Readiness, ServiceHealth
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], responses=problems())
 
 _RETRY_AFTER = "2"
 _NOT_NOW = "Not now; the body says what is missing."
