@@ -116,7 +116,7 @@ class TestSlot:
         self, export: Export, app: FastAPI, store: Store, alice: str, logged: StringIO
     ):
         made = await make_conversation(store, alice)
-        taken = await app.state.services.streams.take(alice)
+        taken = await app.state.services.streams.take(f"{alice}/reading")
         refused = await export(made.id)
         taken.leave()
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Callable
 from io import StringIO
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -382,6 +383,31 @@ class TestOpenStreams:
             await asyncio.sleep(0.01)
         assert 200 == (await client.post(CHAT, json=body, headers=bearer(alice))).status_code
 
+    async def test_all_that_run_can_be_read_again_and_no_more(
+        self, app: FastAPI, client: AsyncClient, bearer: Bearer, alice: str, responder: Gated
+    ):
+        """The laptop that was closed on every one of them is opened again."""
+        for _ in range(2):
+            await hang_up(app, {"message": "hi", "stream": True}, bearer(alice), responder)
+        listed = await client.get("/api/v1/conversations", headers=bearer(alice))
+        paths = []
+        for conversation in listed.json()["items"]:
+            path = f"/api/v1/conversations/{conversation['id']}"
+            running = (await client.get(path, headers=bearer(alice))).json()["running_turn"]
+            paths.append(f"/api/v1/turns/{running['id']}/events")
+        readers = [Reader(app, None, bearer(alice), path) for path in paths]
+        for reader in readers:
+            await reader.is_sent_something.wait()
+
+        refused = await client.get(paths[0], headers=bearer(alice))
+
+        assert [200, 200] == [reader.status for reader in readers]
+        assert (429, "too-many-streams") == (refused.status_code, refused.json()["code"])
+        responder.gate.set()
+        for reader in readers:
+            await reader.read_all()
+        assert 200 == (await client.get(paths[0], headers=bearer(alice))).status_code
+
     async def test_who_does_not_read_keeps_the_slot_when_the_turn_has_ended(
         self, app: FastAPI, client: AsyncClient, bearer: Bearer, alice: str, responder: Gated
     ):
@@ -426,19 +452,26 @@ async def begin(
 class Reader:
     """A client that takes the first event, and the rest when it is told to, or hangs up."""
 
-    def __init__(self, app: FastAPI, body: dict[str, object], headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        body: dict[str, object] | None,
+        headers: dict[str, str],
+        path: str = CHAT,
+    ) -> None:
+        self.status = 0
         self.is_sent_something = asyncio.Event()
         self._reads = asyncio.Event()
         self._gone = asyncio.Event()
-        self._body = json.dumps(body).encode()
+        self._body = json.dumps(body).encode() if body else b""
         self._is_asked = False
         names = {"host": "test", "content-type": "application/json", **headers}
         scope = {
             "type": "http",
             "http_version": "1.1",
-            "method": "POST",
-            "path": CHAT,
-            "raw_path": CHAT.encode(),
+            "method": "POST" if body else "GET",
+            "path": path,
+            "raw_path": path.encode(),
             "query_string": b"",
             "headers": [(n.lower().encode(), v.encode()) for n, v in names.items()],
             "client": ("203.0.113.7", 4711),
@@ -460,7 +493,8 @@ class Reader:
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, message: dict[str, object]) -> None:
+    async def _send(self, message: dict[str, Any]) -> None:
+        self.status = message.get("status", self.status)
         if message["type"] == "http.response.body":
             self.is_sent_something.set()
             await self._reads.wait()

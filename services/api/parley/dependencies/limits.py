@@ -56,13 +56,26 @@ class Limits:
 
     async def take_slot(self, user_id: str) -> Slot:
         """
-        It is held until the request has ended, and by whoever else holds it.
+        For a turn. It is held until the request has ended, and by whoever else holds it.
 
         Raises:
-            TooManyStreams: the user has too many turns and streams open.
+            TooManyStreams: the user has as many open as one may.
         """
+        return await self._take(user_id, user_id)
+
+    async def take_reading_slot(self, user_id: str) -> None:
+        """
+        For what is only read. There are as many of these: all that run can be read again.
+
+        Raises:
+            TooManyStreams: as above.
+        """
+        # No user's id has a slash.
+        await self._take(user_id, f"{user_id}/reading")
+
+    async def _take(self, user_id: str, holder: str) -> Slot:
         try:
-            slot = await self._streams.take(user_id)
+            slot = await self._streams.take(holder)
         except TooManyStreams:
             audit.record(audit.Event.RATE_LIMITED, user_id, limit="streams")
             raise

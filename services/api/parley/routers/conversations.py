@@ -173,7 +173,7 @@ async def export_conversation(
     It is whole where as many messages follow as the conversation's `length` says. What breaks it off,
     such as deleting the conversation meanwhile, ends the connection before its end.
     """
-    await limits.take_slot(user_id)
+    await limits.take_reading_slot(user_id)
     lines = conversations.export(user_id, conversation_id)
     # A refusal is raised here, before anything is sent: a problem, never half a file.
     first = await anext(lines)

@@ -56,7 +56,7 @@ async def read_turn_events(
     Where events were lost, the last one comes alone, under a number behind all others: `done` has the
     whole reply in it.
     """
-    await limits.take_slot(user_id)
+    await limits.take_reading_slot(user_id)
     reading = await turns.read(user_id, turn_id)
     request.state.at_end.append(reading.leave)
     had = after if last_event_id is None else int(last_event_id)

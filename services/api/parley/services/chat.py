@@ -33,7 +33,7 @@ class Admission(Protocol):
         """
         Raises:
             RateLimited: not so soon.
-            TooManyStreams: the user has too many turns and streams open.
+            TooManyStreams: the user has as many turns on their way as one may.
         """
         ...
 

@@ -33,7 +33,7 @@ class Slot:
 
 class StreamService:
     """
-    Gives out slots, so many to each user over all processes.
+    Gives out slots, so many to each holder over all processes: a user, or one as a reader.
 
     One task gives them back and keeps the others: a slot is never kept after it was given back.
     """
@@ -53,19 +53,19 @@ class StreamService:
         self._news = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
-    async def take(self, user_id: str) -> Slot:
+    async def take(self, holder: str) -> Slot:
         """
         Raises:
-            TooManyStreams: the user has as many as one may.
+            TooManyStreams: it has as many as one may.
         """
-        held = self._held.setdefault(user_id, set())
+        held = self._held.setdefault(holder, set())
         if len(held) >= self._max_per_user:
             raise TooManyStreams
         slot_id = new_id()
         held.add(slot_id)
-        slot = Slot(partial(self._give_back, user_id, slot_id))
+        slot = Slot(partial(self._give_back, holder, slot_id))
         try:
-            is_free = await self._ask(user_id, slot_id)
+            is_free = await self._ask(holder, slot_id)
         except BaseException:
             slot.leave()
             raise
@@ -84,22 +84,22 @@ class StreamService:
             await cancel(self._keeping)
             await self._hand_over(self._shared)
 
-    async def _ask(self, user_id: str, slot_id: UUID) -> bool:
+    async def _ask(self, holder: str, slot_id: UUID) -> bool:
         if self._shared is None:
             return True
         is_free = await self._shared.ask(
-            lambda common: common.slots.take(user_id, slot_id, self._max_per_user)
+            lambda common: common.slots.take(holder, slot_id, self._max_per_user)
         )
         # No answer: this process knows only its own.
         return is_free is not False
 
-    def _give_back(self, user_id: str, slot_id: UUID) -> None:
-        held = self._held[user_id]
+    def _give_back(self, holder: str, slot_id: UUID) -> None:
+        held = self._held[holder]
         held.remove(slot_id)
         if not held:
-            del self._held[user_id]
+            del self._held[holder]
         if self._shared is not None:
-            self._returned.append((user_id, slot_id))
+            self._returned.append((holder, slot_id))
             self._news.set()
 
     async def _keep(self, shared: Shared) -> None:
@@ -115,7 +115,7 @@ class StreamService:
                 await self._renew(shared)
 
     async def _renew(self, shared: Shared) -> None:
-        if held := {user_id: [*slots] for user_id, slots in self._held.items()}:
+        if held := {holder: [*slots] for holder, slots in self._held.items()}:
             await shared.ask(lambda common: common.slots.keep(held))
 
     async def _hand_over(self, shared: Shared) -> None:

@@ -223,8 +223,9 @@ class ModelSettings(BaseSettings):
         20,
         ge=1,
         le=10_000,
-        description="Turns and streams that one user may have open at once; a process takes five times"
-        " as many requests with an Idempotency-Key, which may be retries.",
+        description="Turns that one user may have on their way at once, and as many streams that read"
+        " them again or export; a process takes five times as many requests with an Idempotency-Key,"
+        " which may be retries.",
     )
 
 

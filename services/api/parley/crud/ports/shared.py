@@ -23,10 +23,10 @@ class Limiter(Protocol):
 
 
 class Slots(Protocol):
-    """How many turns and streams a user has open, over all processes. Any may raise Unavailable."""
+    """How many streams each holder has open, over all processes. Any may raise Unavailable."""
 
-    async def take(self, user_id: str, slot: UUID, limit: int) -> bool:
-        """False where the user has `limit` of them. It is held for SLOT_SECONDS."""
+    async def take(self, holder: str, slot: UUID, limit: int) -> bool:
+        """False where the holder has `limit` of them. It is held for SLOT_SECONDS."""
         ...
 
     async def keep(self, held: Mapping[str, Collection[UUID]]) -> None:

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from parley.crud.ports import SLOT_SECONDS
 from parley.crud.redis.connection import TAKES_ROOM_ALWAYS, in_time
 
-# A set for each user: a slot's score is when it runs out, by Redis' own clock.
+# A set for each holder: a slot's score is when it runs out, by Redis' own clock.
 _NOW = f"""{TAKES_ROOM_ALWAYS}
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
@@ -30,23 +30,23 @@ class RedisSlots:
         self._prefix = prefix
         self._take = client.register_script(_TAKE)
 
-    async def take(self, user_id: str, slot: UUID, limit: int) -> bool:
+    async def take(self, holder: str, slot: UUID, limit: int) -> bool:
         async with in_time():
-            taken = await self._take([self._key(user_id)], [SLOT_SECONDS, limit, slot.hex])
+            taken = await self._take([self._key(holder)], [SLOT_SECONDS, limit, slot.hex])
         return bool(taken)
 
     async def keep(self, held: Mapping[str, Collection[UUID]]) -> None:
         async with in_time(), self._client.pipeline(transaction=False) as all_at_once:
-            for user_id, slots in held.items():
+            for holder, slots in held.items():
                 ids = [slot.hex for slot in slots]
-                all_at_once.eval(_KEEP, 1, self._key(user_id), str(SLOT_SECONDS), *ids)
+                all_at_once.eval(_KEEP, 1, self._key(holder), str(SLOT_SECONDS), *ids)
             await all_at_once.execute()
 
     async def give_back(self, slots: Collection[tuple[str, UUID]]) -> None:
         async with in_time(), self._client.pipeline(transaction=False) as all_at_once:
-            for user_id, slot in slots:
-                all_at_once.zrem(self._key(user_id), slot.hex)
+            for holder, slot in slots:
+                all_at_once.zrem(self._key(holder), slot.hex)
             await all_at_once.execute()
 
-    def _key(self, user_id: str) -> str:
-        return f"{self._prefix}:{user_id}"
+    def _key(self, holder: str) -> str:
+        return f"{self._prefix}:{holder}"
