@@ -204,6 +204,34 @@ class TestElsewhere:
         await process.cancels.look()
         assert MessageStatus.CANCELLED == (await hers.events.outcome()).reply.status
 
+    async def test_nobody_waits_for_a_user_who_keeps_the_store_busy(
+        self, store: Store, alice: str, bob: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.services.turns.cancels.LOOK_SECONDS", 0.01)
+        around, model = Around(store), Gated("half ")
+        here, there = Process(around, model), Process(store, model)
+        hers, his = [await here.ask(user_id) for user_id in (alice, bob)]
+        for reading in (hers, his):
+            await reading.events.started()
+        is_looked_for, has_room = asyncio.Event(), asyncio.Event()
+
+        async def keep_alice_waiting(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - a hook
+            if user_id == alice and read_only:
+                is_looked_for.set()
+                await has_room.wait()
+
+        around.before = keep_alice_waiting
+        here.cancels.start()
+        await there.turns.cancel(alice, (await hers.events.started()).turn_id)
+        await is_looked_for.wait()
+        await there.turns.cancel(bob, (await his.events.started()).turn_id)
+
+        assert MessageStatus.CANCELLED == (await his.events.outcome()).reply.status
+        assert hers.events.end is None
+        has_room.set()
+        assert MessageStatus.CANCELLED == (await hers.events.outcome()).reply.status
+        await here.cancels.stop()
+
     async def test_nobody_is_looked_through_as_long_as_nothing_is_asked(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
     ):
