@@ -29,7 +29,8 @@ _QUERY = {
 }
 _APPLICATION_NAME = "parley"
 _TIME_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-_SERVER_SHARE_OF_TIME = 0.8
+SERVER_SHARE_OF_TIME = 0.8
+"""Of a request's time: after it PostgreSQL ends a statement itself, and so says that it is there."""
 _IDLE_SECONDS = 1.0
 _PING_SECONDS = 1.0
 PORT_MAX = 65_535
@@ -149,7 +150,7 @@ def _create_postgres(
     # libpq's words for what asyncpg calls otherwise: a pasted URL has them.
     ssl = url.query.get("sslmode")
     # Before the request's own deadline: a slow statement is told from a server that is away.
-    milliseconds = str(int(timeout_seconds * _SERVER_SHARE_OF_TIME * 1000))
+    milliseconds = str(int(timeout_seconds * SERVER_SHARE_OF_TIME * 1000))
     limits = dict.fromkeys(_TIME_LIMITS, milliseconds)
     engine = create_async_engine(
         url.difference_update_query(["sslmode", "channel_binding"]),

@@ -55,9 +55,9 @@ class Store(Protocol):
         Never held open while something else than the store is waited for.
 
         Raises:
-            DatabaseUnavailable: no connection, or no answer in time. After the last statement
-                this may mean that the commit did happen.
-            Overloaded: the database is there, and has no room for this now.
+            DatabaseUnavailable: no connection, or no answer in time.
+            Overloaded: the database is there, and has no room for this now. After the last
+                statement either may mean that the commit did happen.
         """
         ...
 

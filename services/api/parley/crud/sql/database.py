@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from typing import cast
 
 from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from parley.core.database import POOL_WAIT_SECONDS, connections_of, for_reading
+from parley.core.database import (
+    POOL_WAIT_SECONDS,
+    SERVER_SHARE_OF_TIME,
+    connections_of,
+    for_reading,
+)
 from parley.core.errors import Overloaded
 from parley.core.places import Places
 from parley.core.resilience import Breaker, as_app_error
@@ -18,6 +28,7 @@ from parley.schemas.health import Pool
 _SHARE_OF_TIME = 0.9
 # How much of that may be spent on waiting for room.
 _SHARE_OF_WAITING = 0.75
+_NO_ROOM = "The database has no room for this now. Try again shortly."
 _SET_CONFIG = text("SELECT set_config(:name, :value, true)")
 
 
@@ -26,6 +37,8 @@ class SqlDatabase:
         self._engine = engine
         self._has_rls = engine.dialect.name == "postgresql"
         self._timeout_seconds = timeout_seconds * _SHARE_OF_TIME
+        # Who has waited longer ends before PostgreSQL could have said that it is slow.
+        self._telling_seconds = self._timeout_seconds - timeout_seconds * SERVER_SHARE_OF_TIME
         self._writing = async_sessionmaker(engine, autoflush=False, expire_on_commit=False)
         self._reading = async_sessionmaker(
             for_reading(engine), autoflush=False, expire_on_commit=False
@@ -66,15 +79,25 @@ class SqlDatabase:
         room = self._room(user_id) if waits else nullcontext()
         try:
             with self._breaker.guard():
-                async with (
-                    asyncio.timeout(self._timeout_seconds),
-                    room,
-                    sessions.begin() as session,
-                ):
+                async with self._in_time(room), sessions.begin() as session:
                     yield session
         except Exception as exception:
             if error := as_app_error(exception):
                 raise error from exception
+            raise
+
+    @asynccontextmanager
+    async def _in_time(self, room: AbstractAsyncContextManager[None]) -> AsyncGenerator[None]:
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
+        waited = 0.0
+        try:
+            async with asyncio.timeout(self._timeout_seconds), room:
+                waited = clock() - began_at
+                yield
+        except TimeoutError as late:
+            if waited > self._telling_seconds:
+                raise Overloaded(_NO_ROOM) from late
             raise
 
     @asynccontextmanager
@@ -84,8 +107,7 @@ class SqlDatabase:
                 async with asyncio.timeout(self._patience_seconds):
                     await inside.enter_async_context(self._places.taken(user_id))
             except TimeoutError as too_many:
-                msg = "The database has no room for this now. Try again shortly."
-                raise Overloaded(msg) from too_many
+                raise Overloaded(_NO_ROOM) from too_many
             yield
 
     async def identify(self, session: AsyncSession, name: str, value: str) -> None:
