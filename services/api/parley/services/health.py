@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Literal
 
 from parley.core.errors import Unavailable
+from parley.core.tasks import Joined
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.schemas.health import DatabaseHealth, Health, Readiness, ServiceHealth
 from parley.services.turns.runner import TurnRunner
@@ -16,6 +17,8 @@ PROBE_SECONDS = 0.5
 
 
 class HealthService:
+    """Anybody may ask, as often as they like: the database is asked once at a time."""
+
     def __init__(
         self, store: Store, runner: TurnRunner, *, version: str, refuses_faults: bool
     ) -> None:
@@ -25,6 +28,9 @@ class HealthService:
         self._started_at = monotonic()
         self._revision: str | None = None
         self._is_fit = not refuses_faults
+        self._pinged = Joined(self._ping)
+        self._looked_at = Joined(self._look)
+        self._measured = Joined(self._measure)
 
     def alive(self) -> Health:
         """Asks nobody: a database that is down is no reason to restart this process."""
@@ -41,14 +47,7 @@ class HealthService:
 
         A later outage concerns every replica alike: taking them all out would help nobody.
         """
-        database: Literal["connected", "disconnected", "refused"] = await self._database()
-        if database == "connected":
-            with suppress(Unavailable):
-                if not self._is_fit:
-                    self._is_fit = not await self._store.faults()
-                    database = "connected" if self._is_fit else "refused"
-                if not is_served_by(self._revision):
-                    self._revision = await self._store.revision()
+        database = await self._looked_at.ask()
         draining = self._runner.is_draining
         is_ready = self._is_fit and is_served_by(self._revision) and not draining
         return Readiness(
@@ -59,6 +58,28 @@ class HealthService:
         )
 
     async def database(self) -> DatabaseHealth:
+        return await self._measured.ask()
+
+    async def service(self) -> ServiceHealth:
+        database = await self._pinged.ask()
+        return ServiceHealth(
+            status="ok" if database == "connected" else "error",
+            database=database,
+            timestamp=datetime.now(UTC),
+        )
+
+    async def _look(self) -> Literal["connected", "disconnected", "refused"]:
+        database: Literal["connected", "disconnected", "refused"] = await self._pinged.ask()
+        if database == "connected":
+            with suppress(Unavailable):
+                if not self._is_fit:
+                    self._is_fit = not await self._store.faults()
+                    database = "connected" if self._is_fit else "refused"
+                if not is_served_by(self._revision):
+                    self._revision = await self._store.revision()
+        return database
+
+    async def _measure(self) -> DatabaseHealth:
         asked_at = monotonic()
         try:
             revision = await self._store.revision()
@@ -73,15 +94,7 @@ class HealthService:
             revision=revision,
         )
 
-    async def service(self) -> ServiceHealth:
-        database = await self._database()
-        return ServiceHealth(
-            status="ok" if database == "connected" else "error",
-            database=database,
-            timestamp=datetime.now(UTC),
-        )
-
-    async def _database(self) -> Literal["connected", "disconnected"]:
+    async def _ping(self) -> Literal["connected", "disconnected"]:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._store.ping()
