@@ -95,6 +95,12 @@ class Process:
         )
         return await reading.events.outcome()
 
+    async def look_for_cancels(self) -> None:
+        """Until everybody has been looked through for whom there was room."""
+        await self.cancels.look()
+        while looks := self.cancels._looks.values():  # noqa: SLF001 - nobody else is told
+            await asyncio.wait([*looks])
+
     async def idle(self) -> None:
         """Until every turn has ended."""
         while self.runner._running:  # noqa: SLF001 - nobody else is told when they are all gone

@@ -98,7 +98,7 @@ class TestHere:
             with pytest.raises(TurnNotFound):
                 await process.turns.cancel(user_id, turn_id)
 
-        await process.cancels.look()
+        await process.look_for_cancels()
         model.gate.set()
         await process.idle()
         assert TurnStatus.COMPLETE == (await turn_of(store, alice, started.turn_id)).status
@@ -114,7 +114,7 @@ class TestElsewhere:
         await model.asked.wait()
 
         await there.turns.cancel(alice, started.turn_id)
-        await here.cancels.look()
+        await here.look_for_cancels()
 
         assert MessageStatus.CANCELLED == (await cancelled.events.outcome()).reply.status
         model.gate.set()
@@ -132,7 +132,7 @@ class TestElsewhere:
         await model.asked.wait()
         async with store.begin(alice) as tx:
             await tx.conversations.delete(started.conversation_id)
-        await here.cancels.look()
+        await here.look_for_cancels()
 
         with pytest.raises(ConversationNotFound):
             await begun.events.outcome()
@@ -158,7 +158,7 @@ class TestElsewhere:
         other = await make_conversation(store, alice)
         turn = await accept(store, alice, new_turn(other.id, worker_id=worker_id))
         await process.turns.cancel(alice, turn.id)
-        await process.cancels.look()
+        await process.look_for_cancels()
         go_on.set()
 
         assert MessageStatus.COMPLETE == (await asking).reply.status
@@ -174,14 +174,15 @@ class TestElsewhere:
             begun.append(await process.ask(alice))
 
         around.behind = begin_another
-        await process.cancels.look()
+        await process.look_for_cancels()
         model.gate.set()
 
         (other,) = begun
         assert MessageStatus.COMPLETE == (await other.events.outcome()).reply.status
 
+    @pytest.mark.parametrize("fault", [Overloaded, ZeroDivisionError], ids=["full", "bug"])
     async def test_who_cannot_be_looked_through_keeps_nobody_elses_turn_running(
-        self, store: Store, alice: str, bob: str
+        self, store: Store, alice: str, bob: str, fault: type[Exception], logged: StringIO
     ):
         around, model = Around(store), Gated("half ")
         process = Process(around, model)
@@ -193,15 +194,17 @@ class TestElsewhere:
 
         async def refuse_alice(user_id: str, _: bool) -> None:  # noqa: FBT001 - a hook
             if user_id == alice:
-                raise Overloaded
+                raise fault
 
         around.before = refuse_alice
-        await process.cancels.look()
+        await process.look_for_cancels()
         assert MessageStatus.CANCELLED == (await his.events.outcome()).reply.status
         assert hers.events.end is None
+        is_told = '"cancel-watch-crashed"' in logged.getvalue()
+        assert is_told is (fault is ZeroDivisionError)
 
         around.before = nothing
-        await process.cancels.look()
+        await process.look_for_cancels()
         assert MessageStatus.CANCELLED == (await hers.events.outcome()).reply.status
 
     async def test_nobody_waits_for_a_user_who_keeps_the_store_busy(
@@ -232,6 +235,37 @@ class TestElsewhere:
         assert MessageStatus.CANCELLED == (await hers.events.outcome()).reply.status
         await here.cancels.stop()
 
+    async def test_nor_is_one_forgotten_that_begins_while_its_user_waits_to_be_looked_through(
+        self, store: Store, alice: str, bob: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("parley.services.turns.cancels.ASKING_AT_ONCE", 1)
+        around, model = Around(store), Gated("half ")
+        here, there = Process(around, model), Process(store, model)
+        is_looked_for, has_room = asyncio.Event(), asyncio.Event()
+
+        async def keep_bob_waiting(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - a hook
+            if user_id == bob and read_only:
+                is_looked_for.set()
+                await has_room.wait()
+
+        async def cancel_one_more(user_id: str) -> Reading:
+            reading = await here.ask(user_id)
+            await there.turns.cancel(user_id, (await reading.events.started()).turn_id)
+            await here.cancels.look()
+            await asyncio.sleep(0)
+            return reading
+
+        around.before = keep_bob_waiting
+        readings = [await cancel_one_more(bob)]
+        await is_looked_for.wait()
+        readings += [await cancel_one_more(alice) for _ in range(2)]
+        has_room.set()
+        await here.look_for_cancels()
+        await here.look_for_cancels()
+
+        for reading in readings:
+            assert MessageStatus.CANCELLED == (await reading.events.outcome()).reply.status
+
     async def test_nobody_is_looked_through_as_long_as_nothing_is_asked(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch
     ):
@@ -244,24 +278,40 @@ class TestElsewhere:
             process.runner, "by_user", lambda: looked_through.append("all") or by_user()
         )
         for _ in range(3):
-            await process.cancels.look()
+            await process.look_for_cancels()
         assert [] == looked_through
         await Process(store, model).turns.cancel(alice, started.turn_id)
         for _ in range(3):
-            await process.cancels.look()
+            await process.look_for_cancels()
         assert ["all"] == looked_through
         await process.idle()
 
-    async def test_it_looks_by_itself(self, store: Store, alice: str, monkeypatch):
+    @pytest.mark.parametrize("fault", [Overloaded, ZeroDivisionError], ids=["full", "bug"])
+    async def test_it_looks_by_itself_and_again_when_that_failed(
+        self,
+        store: Store,
+        alice: str,
+        fault: type[Exception],
+        monkeypatch: pytest.MonkeyPatch,
+        logged: StringIO,
+    ):
         monkeypatch.setattr("parley.services.turns.cancels.LOOK_SECONDS", 0.01)
-        model = Gated("half ")
-        here, there = (Process(store, model) for _ in range(2))
+        around, model = Around(store), Gated("half ")
+        here, there = Process(around, model), Process(store, model)
+
+        async def fail(_: UUID) -> int:
+            around.cancels = store.cancels
+            raise fault
+
+        around.cancels = fail
         here.cancels.start()
         begun = await here.ask(alice)
         await model.asked.wait()
         await there.turns.cancel(alice, (await begun.events.started()).turn_id)
 
         assert MessageStatus.CANCELLED == (await begun.events.outcome()).reply.status
+        is_told = '"cancel-watch-crashed"' in logged.getvalue()
+        assert is_told is (fault is ZeroDivisionError)
         await here.cancels.stop()
 
     async def test_one_whose_process_is_gone_is_closed_at_once(self, store: Store, alice: str):

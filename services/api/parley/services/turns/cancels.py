@@ -23,7 +23,7 @@ class CancelWatch:
     """
     One question for all that runs here: only when its answer changes is each user's asked for.
 
-    No user waits for how long another's takes.
+    Counting goes on while users are looked through, of each one look at a time.
     """
 
     def __init__(self, store: Store, runner: TurnRunner, worker: Worker) -> None:
@@ -52,23 +52,19 @@ class CancelWatch:
             if not self._runner.is_busy:
                 continue
             try:
-                await self._begin_looks()
+                await self.look()
             except Unavailable:
                 pass  # it looks again
             except Exception as bug:  # noqa: BLE001 - logged; the next turn may be cancelled too
-                log.error("cancel-watch-crashed", **frames_of(bug))
+                _log_crash(bug)
 
     async def look(self) -> None:
         """
-        Returns when everybody has been looked through for whom there was room.
+        Returns when it is known who is to be looked through; that goes on.
 
         Raises:
             DatabaseUnavailable, Overloaded: the store did not answer in time.
         """
-        await self._begin_looks()
-        await asyncio.gather(*self._looks.values())
-
-    async def _begin_looks(self) -> None:
         count = await self._store.cancels(self._worker.id)
         if count == self._seen and not self._due:
             return
@@ -77,13 +73,13 @@ class CancelWatch:
             self._seen = count
             self._due = dict.fromkeys(running, count)
         for user_id in self._due.keys() - self._looks.keys():
-            look = asyncio.create_task(self._look_through(user_id, running.get(user_id, ())))
-            self._looks[user_id] = look
+            # What is asked or begun from here on is for another look.
+            looking = self._look_through(user_id, running.get(user_id, ()), self._due[user_id])
+            look = self._looks[user_id] = asyncio.create_task(looking)
             look.add_done_callback(partial(self._has_looked, user_id))
 
-    async def _look_through(self, user_id: str, running: Sequence[LiveTurn]) -> None:
+    async def _look_through(self, user_id: str, running: Sequence[LiveTurn], due: int) -> None:
         async with self._asking:
-            due = self._due.get(user_id)
             # One that is just being accepted may not be there yet.
             started = [live for live in running if live.has_started]
             try:
@@ -91,16 +87,18 @@ class CancelWatch:
                     wanted = await tx.turns.wanted(self._worker.id)
             except Unavailable:
                 return  # it looks again
-            except Exception as bug:  # noqa: BLE001 - logged; others are looked through all the same
-                log.error("cancel-watch-crashed", **frames_of(bug))
-                return
         for live in started:
             if live.turn.id not in wanted:
                 # Where it was deleted, with its conversation, nothing is recorded.
                 live.interrupt(TurnCancelled())
-        # What was asked since then is for another look.
         if self._due.get(user_id) == due:
-            self._due.pop(user_id, None)
+            del self._due[user_id]
 
-    def _has_looked(self, user_id: str, _: asyncio.Task[None]) -> None:
+    def _has_looked(self, user_id: str, look: asyncio.Task[None]) -> None:
         del self._looks[user_id]
+        if not look.cancelled() and (bug := look.exception()):
+            _log_crash(bug)
+
+
+def _log_crash(bug: BaseException) -> None:
+    log.error("cancel-watch-crashed", **frames_of(bug))
