@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from uuid import UUID
 
 import asyncpg
@@ -183,6 +184,32 @@ class TestRoom:
 
             await make_conversation(store, bob)
         await store.close()
+
+    async def test_nor_one_that_is_away_for_a_slow_one(self):
+        """Though nearly everybody had to wait, and nobody's time is whole."""
+        connections: list[asyncio.StreamWriter] = []
+
+        async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(writer)
+
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as frozen:
+            port = frozen.sockets[0].getsockname()[1]
+            url = f"postgresql://parley@127.0.0.1:{port}/parley?sslmode=disable"
+            store = SqlStore(create_engine(url, pool_size=2), timeout_seconds=1)
+            breaker = store._database._breaker  # noqa: SLF001 - nobody else is told
+
+            async def insist(user_id: str) -> None:
+                while not breaker.is_open:
+                    with suppress(DatabaseUnavailable, Overloaded):
+                        await make_conversation(store, user_id)
+
+            async with asyncio.timeout(20):
+                await asyncio.gather(*(insist(f"user-{n}") for n in range(20)))
+            await store.close()
+            for connection in connections:
+                connection.close()
+                with suppress(ConnectionError):
+                    await connection.wait_closed()
 
 
 LEFT_IN_A_SESSION = """

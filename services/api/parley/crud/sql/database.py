@@ -8,6 +8,7 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
+from math import inf
 from typing import cast
 
 from sqlalchemy import QueuePool, text
@@ -37,12 +38,14 @@ class SqlDatabase:
         self._engine = engine
         self._has_rls = engine.dialect.name == "postgresql"
         self._timeout_seconds = timeout_seconds * _SHARE_OF_TIME
-        # Who has waited longer ends before PostgreSQL could have said that it is slow.
+        # Who has waited longer ends before PostgreSQL could have said that it is slow: then it is there
+        # if it has answered somebody meanwhile.
         self._telling_seconds = self._timeout_seconds - timeout_seconds * SERVER_SHARE_OF_TIME
         self._writing = async_sessionmaker(engine, autoflush=False, expire_on_commit=False)
         self._reading = async_sessionmaker(
             for_reading(engine), autoflush=False, expire_on_commit=False
         )
+        self._answered_at = -inf
         self._breaker = Breaker(self._select_one)
         patience = _SHARE_OF_WAITING * self._timeout_seconds
         if self._has_rls:
@@ -92,13 +95,15 @@ class SqlDatabase:
         began_at = clock()
         waited = 0.0
         try:
-            async with asyncio.timeout(self._timeout_seconds), room:
+            async with asyncio.timeout(self._timeout_seconds) as deadline, room:
                 waited = clock() - began_at
                 yield
         except TimeoutError as late:
-            if waited > self._telling_seconds:
+            is_there = waited > self._telling_seconds and self._answered_at > began_at
+            if is_there and deadline.expired():
                 raise Overloaded(_NO_ROOM) from late
             raise
+        self._answered_at = clock()
 
     @asynccontextmanager
     async def _room(self, user_id: str | None) -> AsyncGenerator[None]:
