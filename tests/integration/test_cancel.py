@@ -1,6 +1,7 @@
 """A turn that is asked to end, by whichever process."""
 
 import asyncio
+from contextlib import suppress
 from io import StringIO
 from uuid import UUID
 
@@ -265,6 +266,56 @@ class TestElsewhere:
 
         for reading in readings:
             assert MessageStatus.CANCELLED == (await reading.events.outcome()).reply.status
+
+    async def test_nor_one_whose_acceptance_is_late_to_be_heard_of(self, store: Store, alice: str):
+        around, model = Around(store), Gated("half ")
+        here, there = Process(around, model), Process(store, model)
+        is_accepted, is_heard = asyncio.Event(), asyncio.Event()
+
+        async def be_late(_: str, read_only: bool) -> None:  # noqa: FBT001 - a hook
+            if not read_only:
+                is_accepted.set()
+                await is_heard.wait()
+
+        around.behind = be_late
+        asking = asyncio.create_task(here.ask(alice))
+        await is_accepted.wait()
+        (live,) = here.runner.by_user()[alice]
+        await there.turns.cancel(alice, live.turn.id)
+        await here.look_for_cancels()
+        is_heard.set()
+        reading = await asking
+        await here.look_for_cancels()
+
+        assert live.interruption is not None
+        around.behind = nothing
+        model.gate.set()
+        with suppress(TurnCancelled):
+            await reading.events.outcome()
+
+    async def test_who_has_nothing_running_is_not_asked_for(
+        self, store: Store, alice: str, bob: str
+    ):
+        around, model, asked = Around(store), Gated("half "), list[str]()
+        process = Process(around, model)
+        hers, _ = [await process.ask(user_id) for user_id in (alice, bob)]
+        turn_id = (await hers.events.started()).turn_id
+        await Process(store, model).turns.cancel(alice, turn_id)
+
+        async def refuse(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - a hook
+            if read_only:
+                asked.append(user_id)
+                raise Overloaded
+
+        around.before = refuse
+        await process.cancels.look()
+        model.gate.set()
+        await process.idle()
+        await process.look_for_cancels()
+        asked.clear()
+        await process.look_for_cancels()
+
+        assert [] == asked
 
     async def test_nobody_is_looked_through_as_long_as_nothing_is_asked(
         self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch

@@ -72,16 +72,18 @@ class CancelWatch:
         if count != self._seen:
             self._seen = count
             self._due = dict.fromkeys(running, count)
+        self._due = {user_id: due for user_id, due in self._due.items() if user_id in running}
         for user_id in self._due.keys() - self._looks.keys():
             # What is asked or begun from here on is for another look.
-            looking = self._look_through(user_id, running.get(user_id, ()), self._due[user_id])
+            looking = self._look_through(user_id, running[user_id], self._due[user_id])
             look = self._looks[user_id] = asyncio.create_task(looking)
             look.add_done_callback(partial(self._has_looked, user_id))
 
     async def _look_through(self, user_id: str, running: Sequence[LiveTurn], due: int) -> None:
         async with self._asking:
-            # One that is just being accepted may not be there yet.
+            # One that is just being accepted may not be there yet, or be there before it is known.
             started = [live for live in running if live.has_started]
+            is_sure = all(live.has_started or not live.is_open for live in running)
             try:
                 async with self._store.begin(user_id, read_only=True) as tx:
                     wanted = await tx.turns.wanted(self._worker.id)
@@ -91,7 +93,7 @@ class CancelWatch:
             if live.turn.id not in wanted:
                 # Where it was deleted, with its conversation, nothing is recorded.
                 live.interrupt(TurnCancelled())
-        if self._due.get(user_id) == due:
+        if is_sure and self._due.get(user_id) == due:
             del self._due[user_id]
 
     def _has_looked(self, user_id: str, look: asyncio.Task[None]) -> None:
