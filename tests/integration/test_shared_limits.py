@@ -29,6 +29,12 @@ LOGIN, CHAT = "/api/v1/auth/login", "/api/v1/me/chat"
 Bearer = Callable[[str], dict[str, str]]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no outage; those have a class of their own."""
+    monkeypatch.setattr("parley.crud.redis.connection.TIMEOUT_SECONDS", 10)
+
+
 @pytest.fixture
 def address() -> str:
     """Of this test's own: Redis remembers those of others."""
@@ -171,6 +177,11 @@ class TestFull:
 
 
 class TestOutage:
+    @pytest.fixture(autouse=True)
+    def patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Less so: an outage is found out by waiting for an answer."""
+        monkeypatch.setattr("parley.crud.redis.connection.TIMEOUT_SECONDS", 2)
+
     @pytest.fixture
     async def proxy(self, redis_url: str) -> AsyncGenerator[tuple[Proxy, str]]:
         async with proxied(redis_url) as proxy_and_url:
