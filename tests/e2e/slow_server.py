@@ -32,6 +32,7 @@ class Waiting:
 if __name__ == "__main__":
     prepare()
     from parley.cli import protocol, serve
+    from parley.crud.redis import connection
     from parley.main import create_app
 
     settings = load_settings()
@@ -41,6 +42,8 @@ if __name__ == "__main__":
         protocol.HEAD_SECONDS = float(os.environ["TEST_HEAD_SECONDS"])
     if "TEST_STALL_SECONDS" in os.environ:
         protocol.WRITE_STALL_SECONDS = float(os.environ["TEST_STALL_SECONDS"])
+    if "TEST_REDIS_SECONDS" in os.environ:
+        connection.TIMEOUT_SECONDS = float(os.environ["TEST_REDIS_SECONDS"])
     times = int(os.environ.get("TEST_TIMES", "1"))
     serve.run(
         lambda settings: create_app(settings, responder=Waiting(times)), settings, "127.0.0.1"

@@ -1,11 +1,14 @@
-"""Two servers as a user starts them, which share their limits through Redis."""
+"""Servers of several workers, and several servers: they share their limits through Redis."""
 
+import sys
 from pathlib import Path
 
 import httpx
 
 from parley.core.ids import new_id
 from tests.processes import Server, account, until
+
+SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
 
 
 def chat(client: httpx.Client) -> httpx.Response:
@@ -22,9 +25,12 @@ class TestTwoServers:
             "RATE_LIMIT_CHAT": "6/hour",
             # The same for both: in development each folder has its own.
             "AUTH_SECRET": new_id().hex,
+            # A busy machine is not to be taken for an outage.
+            "TEST_REDIS_SECONDS": "10",
         }
-        one = Server(tmp_path, WEB_CONCURRENCY="2", **variables)
-        two = Server(tmp_path, **variables)
+        (tmp_path / "go").touch()
+        one = Server(tmp_path, *SLOW_SERVER, WEB_CONCURRENCY="2", **variables)
+        two = Server(tmp_path, *SLOW_SERVER, **variables)
         with one, two, account(one.url) as client:
             elsewhere = httpx.Client(base_url=f"{two.url}/api/v1", headers=client.headers)
             with elsewhere:
