@@ -1,12 +1,22 @@
-"""Stores with something around their transactions."""
+"""Stores that wait for a busy machine, and stores with something around their transactions."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from parley.core.database import create_engine
 from parley.crud.ports import Store, Transaction
+from parley.crud.sql.store import SqlStore
+
+TIMEOUT_SECONDS = 30
 
 Hook = Callable[[str, bool], Awaitable[None]]
+
+
+def patient_store(url: str, **options: Any) -> SqlStore:
+    """`options` are the engine's. A busy machine is no slow server; those have tests of their own."""
+    engine = create_engine(url, timeout_seconds=TIMEOUT_SECONDS, **options)
+    return SqlStore(engine, timeout_seconds=TIMEOUT_SECONDS)
 
 
 async def nothing(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - as `begin` has it

@@ -17,12 +17,13 @@ from parley.core.ids import new_id
 from parley.crud.sql.store import SqlStore
 from parley.models import Base
 from parley.schemas.accounts import EmailCredential
-from tests.conftest import SECRET, TIMEOUT_SECONDS
+from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
 from tests.factories import make_account
 from tests.poolers import pgbouncer
 from tests.processes import Server
 from tests.proxy import proxied
+from tests.stores import TIMEOUT_SECONDS
 
 TRANSACTIONS = 5_000
 USERS = 12

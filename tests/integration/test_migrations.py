@@ -22,6 +22,7 @@ from parley.crud.ports import SCHEMA_REVISION
 from parley.crud.sql.store import SqlStore
 from tests.databases import DatabaseUrls, connected
 from tests.factories import make_conversation, record
+from tests.stores import patient_store
 
 T = TypeVar("T")
 NEXT, NEXT_BUT_ONE = (f"{int(SCHEMA_REVISION) + steps:04}" for steps in (1, 2))
@@ -93,7 +94,7 @@ def drafts(url: str, tmp_path: Path) -> Callable[[str], Config]:
 
 def on_store(url: str, use: Callable[[SqlStore], Awaitable[T]]) -> T:
     async def run() -> T:
-        store = SqlStore(create_engine(url), timeout_seconds=10)
+        store = patient_store(url)
         try:
             return await use(store)
         finally:

@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from parley.core.database import create_engine
 from parley.core.settings import Settings
-from parley.crud.sql.store import SqlStore
 from parley.main import create_app
 from parley.wiring import open_store
 from tests.conftest import SECRET
@@ -18,6 +17,7 @@ from tests.databases import DatabaseUrls, connected
 from tests.factories import make_account
 from tests.proxy import Proxy, proxied
 from tests.responders import Gated, Scripted
+from tests.stores import patient_store
 
 # What a client waits for an answer to give up: far beyond what is promised, for a busy machine.
 PATIENCE_SECONDS = 10
@@ -35,7 +35,7 @@ def proxy(wire: tuple[Proxy, str]) -> Proxy:
 
 
 async def sign_up(url: str, user_id: str) -> None:
-    store = SqlStore(create_engine(url), timeout_seconds=PATIENCE_SECONDS)
+    store = patient_store(url)
     await make_account(store, user_id)
     await store.close()
 
@@ -247,7 +247,7 @@ class TestIdle:
     ):
         monkeypatch.setattr("parley.core.database._IDLE_SECONDS", 0)
         proxy, url = wire
-        store = SqlStore(create_engine(url), timeout_seconds=PATIENCE_SECONDS)
+        store = patient_store(url)
         for _ in range(2):
             await store.ping()
         await proxy.refuse()

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from parley.core.database import create_engine
 from parley.core.errors import ModelError, Overloaded
 from parley.crud.ports import Store, Transaction
-from parley.crud.sql.store import SqlStore
 from parley.schemas.turns import TurnStatus
 from parley.services.responders.base import Fault, PromptMessage
 from tests.databases import DatabaseUrls
 from tests.responders import Gated
+from tests.stores import patient_store
 from tests.turn_process import Process, turn_of
 
 TURNS = 10
@@ -74,7 +73,7 @@ async def test_they_wait_for_each_other_and_not_for_the_store(
 async def test_one_who_keeps_the_store_busy_holds_up_nobody_elses_reply(
     postgres: DatabaseUrls, alice: str, bob: str
 ):
-    store = SqlStore(create_engine(postgres.api, pool_size=2), timeout_seconds=10)
+    store = patient_store(postgres.api, pool_size=2)
     model = Gated("half ")
     process = Process(store, model, database_pool_size=2)
     hers = [await process.ask(alice) for _ in range(3)]

@@ -18,7 +18,6 @@ from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore
 from parley.crud.ports import Store, Transaction
 from parley.crud.sql.conversations import SqlConversations
-from parley.crud.sql.store import SqlStore
 from parley.main import create_app
 from parley.schemas.turns import ChatReply, TurnStatus
 from parley.services.responders.base import Receipt
@@ -26,6 +25,7 @@ from parley.services.turns import runner as runner_module
 from parley.services.workers import Worker
 from tests.factories import messages_of
 from tests.responders import Gated, Scripted
+from tests.stores import patient_store
 from tests.turn_process import Process, turn_of
 
 
@@ -246,7 +246,7 @@ class TestLease:
     ):
         monkeypatch.setattr("parley.services.workers.RENEW_SECONDS", 0.01)
         url = f"sqlite:///{tmp_path}/late.db"
-        store = SqlStore(create_engine(url), timeout_seconds=5)
+        store = patient_store(url)
         # A new file becomes one that several may open at once only while nobody else opens it.
         await store.ping()
         worker = Worker(store)
@@ -274,7 +274,7 @@ class TestLease:
         assert before == asyncio.all_tasks()
 
     async def test_leaving_does_not_need_the_store(self, tmp_path: Path):
-        store = SqlStore(create_engine(f"sqlite:///{tmp_path}/none.db"), timeout_seconds=5)
+        store = patient_store(f"sqlite:///{tmp_path}/none.db")
         worker = Worker(store)
         worker.start()
         await worker.stop()

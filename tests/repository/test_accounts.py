@@ -2,16 +2,15 @@ import asyncio
 
 import pytest
 
-from parley.core.database import create_engine
 from parley.core.errors import AccountGone
 from parley.core.ids import new_id
 from parley.crud.ports import Store
-from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import Account, EmailCredential, KeyCredential, RefreshCredential
 from parley.schemas.conversations import ConversationDraft
 from parley.schemas.keys import NewKey
 from tests.databases import DatabaseUrls, connected, until_one_waits
 from tests.factories import accept, make_account, make_conversation, new_reply, new_turn, record
+from tests.stores import patient_store
 
 
 async def create(store: Store, email: str) -> Account | None:
@@ -125,7 +124,7 @@ class TestDelete:
 
     async def test_nothing_begins_while_it_is_being_deleted(self, postgres: DatabaseUrls):
         """Whoever looks before the deletion is committed must not write after it."""
-        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        store = patient_store(postgres.api)
         ann = await create(store, "ann@example.com")
         assert ann is not None
         async with store.begin(ann.id) as tx:
@@ -139,7 +138,7 @@ class TestDelete:
         await store.close()
 
     async def test_what_was_begun_before_it_goes_too(self, postgres: DatabaseUrls):
-        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        store = patient_store(postgres.api)
         ann = await create(store, "ann@example.com")
         assert ann is not None
 
@@ -161,7 +160,7 @@ class TestDelete:
         self, postgres: DatabaseUrls, alice: str
     ):
         """In the same order of locks: the other one is a deadlock."""
-        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        store = patient_store(postgres.api)
         conversation = await make_conversation(store, alice)
         turn = await accept(store, alice, new_turn(conversation.id))
 
@@ -182,7 +181,7 @@ class TestDelete:
 
     async def test_no_table_is_forgotten(self, postgres: DatabaseUrls):
         """By the catalogue, whatever tables there will be."""
-        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        store = patient_store(postgres.api)
         await self.test_everything_of_the_user_goes_and_nothing_of_anybody_else(
             store, "alice", "bob"
         )

@@ -4,17 +4,16 @@ from uuid import UUID
 
 import pytest
 
-from parley.core.database import create_engine
 from parley.core.ids import new_id
 from parley.core.security.opaque import digest
 from parley.core.security.tokens import LocalTokens
 from parley.crud.ports import Store
-from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import RefreshCredential, Rotation
 from parley.services.liveness import LiveSessions
 from parley.services.sessions import SessionService
 from tests.databases import DatabaseUrls, until_one_waits
 from tests.factories import make_account
+from tests.stores import patient_store
 
 HOUR = 3600
 
@@ -84,7 +83,7 @@ class TestOpen:
 class TestLogout:
     async def test_a_refresh_at_the_same_moment_does_not_outlive_it(self, postgres: DatabaseUrls):
         """The token that it makes is none that logging out can see, until it is there."""
-        store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+        store = patient_store(postgres.api)
         sessions = SessionService(
             store, LocalTokens("x" * 32, lifetime_seconds=HOUR), LiveSessions(store),
             lifetime_seconds=HOUR, grace_seconds=10,

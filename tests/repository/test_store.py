@@ -18,6 +18,7 @@ from parley.schemas.accounts import EmailCredential
 from parley.schemas.conversations import Order
 from tests.databases import DatabaseUrls, connected
 from tests.factories import accept, make_conversation, new_reply, new_turn, record
+from tests.stores import patient_store
 
 
 class TestStore:
@@ -113,7 +114,7 @@ class TestRoom:
 
     @pytest.fixture
     async def crowded(self, postgres: DatabaseUrls) -> AsyncGenerator[SqlStore]:
-        store = SqlStore(create_engine(postgres.api, pool_size=2), timeout_seconds=10)
+        store = patient_store(postgres.api, pool_size=2)
         yield store
         await store.close()
 

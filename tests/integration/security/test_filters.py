@@ -19,7 +19,6 @@ from parley.core.errors import AppError
 from parley.crud.ports import Store
 from parley.crud.sql.store import SqlStore
 from parley.models import Base
-from tests.conftest import TIMEOUT_SECONDS
 from tests.databases import DatabaseUrls
 from tests.integration.security.attempts import (
     ALICES_EMAIL,
@@ -30,6 +29,7 @@ from tests.integration.security.attempts import (
     give_bob,
     methods,
 )
+from tests.stores import TIMEOUT_SECONDS
 
 # As it goes over the wire: `$1::VARCHAR` or `?`.
 FILTER = re.compile(r"\b(?:\w+\.user_id|users\.id) = (\$\d+(?:::\w+)?|\?)")
@@ -82,7 +82,9 @@ class Place:
 
 
 async def place(url: str, everything_url: str) -> AsyncGenerator[Place]:
-    engine, everything = create_engine(url), create_engine(everything_url)
+    engine, everything = (
+        create_engine(each, timeout_seconds=TIMEOUT_SECONDS) for each in (url, everything_url)
+    )
     store = SqlStore(engine, timeout_seconds=TIMEOUT_SECONDS)
     yield Place(store, Statements(engine), everything)
     await store.close()

@@ -6,15 +6,15 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
-from parley.core.database import Pooler, create_engine
+from parley.core.database import Pooler
 from parley.core.settings import Settings
-from parley.crud.sql.store import SqlStore
 from parley.main import DatabaseRefused, create_app
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
 from tests.factories import make_account
 from tests.logins import Login, login_beside
 from tests.proxy import proxied
+from tests.stores import patient_store
 
 MANY = ["has BYPASSRLS", "owns the database", "owns the schema", "owns tables"]
 GIVEN = {
@@ -62,7 +62,7 @@ async def login(postgres: DatabaseUrls) -> AsyncGenerator[Login]:
 
 
 async def faults_of(url: str, pooler: Pooler = "none") -> list[str]:
-    store = SqlStore(create_engine(url, pooler=pooler), timeout_seconds=10)
+    store = patient_store(url, pooler=pooler)
     try:
         return [*await store.faults()]
     finally:
@@ -160,7 +160,7 @@ class TestADatabaseThatIsAwayAtTheStart:
         self, login: Login, late: FastAPI, alice: str, bearer
     ):
         """Whoever asks first: here nobody has asked whether it is ready."""
-        store = SqlStore(create_engine(login.url), timeout_seconds=10)
+        store = patient_store(login.url)
         await make_account(store, alice)
         await store.close()
         await login.do("ALTER ROLE {role} BYPASSRLS")

@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from parley.core.database import create_engine
 from parley.core.ids import new_id
-from parley.crud.sql.store import SqlStore
 from parley.schemas.keys import NewKey
 from tests.databases import DatabaseUrls, connected
 from tests.factories import make_conversation, record
 from tests.integration.security.catalogue import OF_NOBODY, faults
+from tests.stores import patient_store
 
 OWNER = "user_id = nullif(current_setting('app.user_id', true), '')"
 NOTES = """
@@ -95,7 +94,7 @@ class TestTheCatalogue:
 @pytest.fixture
 async def filled(postgres: DatabaseUrls, alice: str, bob: str) -> DatabaseUrls:
     """Alice and Bob have a row of their own in every table."""
-    store = SqlStore(create_engine(postgres.api), timeout_seconds=10)
+    store = patient_store(postgres.api)
     for user_id, email in ((alice, "alice@example.com"), (bob, "bob@example.com")):
         async with store.begin(user_id) as tx:
             await tx.accounts.create(email, "hash")
