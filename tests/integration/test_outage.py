@@ -20,7 +20,7 @@ from tests.responders import Gated, Scripted
 from tests.stores import patient_store
 
 # What a client waits for an answer to give up: far beyond what is promised, for a busy machine.
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def sign_up(url: str, user_id: str) -> None:
 
 @pytest.fixture
 async def app(wire: tuple[Proxy, str], responder, alice: str) -> AsyncGenerator[FastAPI]:
-    settings = Settings(auth_secret=SECRET, database_url=wire[1], database_timeout_seconds=1)
+    settings = Settings(auth_secret=SECRET, database_url=wire[1])
     await sign_up(wire[1], alice)
     app = create_app(settings, responder=responder)
     async with app.router.lifespan_context(app):
@@ -185,7 +185,8 @@ class TestInMidTurn:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 turn = (await client.get(turn_path, headers=bearer(alice))).json()
-                if turn["status"] != "running":
+                # On a busy machine it may still be said that the database is away.
+                if turn["status"] not in {"running", 503}:
                     break
                 await asyncio.sleep(0.05)
         assert ("complete", "hello") == (turn["status"], turn["message"]["content"])
@@ -217,7 +218,7 @@ class TestStart:
 
     @pytest.fixture
     def say_settings(self, wire: tuple[Proxy, str]) -> Settings:
-        return Settings(auth_secret=SECRET, database_url=wire[1], database_timeout_seconds=1)
+        return Settings(auth_secret=SECRET, database_url=wire[1])
 
 
 class TestFailover:
