@@ -85,9 +85,10 @@ def _nothing(server: str, variable: str, wheel: str) -> str:
 
 @functools.cache
 def docker_answers() -> bool:
-    # In a process of its own, which can be ended in time and keeps its unclosed sockets to itself.
-    ask = "from testcontainers.core.docker_client import DockerClient; DockerClient(timeout=1)"
-    return _can({}, sys.executable, "-c", ask, seconds=2)
+    # In a process of its own, which can be ended, if late for a busy machine's sake, and keeps its
+    # unclosed sockets to itself.
+    ask = "from testcontainers.core.docker_client import DockerClient; DockerClient(timeout=10)"
+    return _can({}, sys.executable, "-c", ask, seconds=20)
 
 
 def _postgres_container(running: ExitStack) -> str | None:
