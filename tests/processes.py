@@ -16,6 +16,7 @@ import httpx
 
 START_SECONDS = 60
 PATIENCE_SECONDS = 60
+SLOW_SERVER = (sys.executable, str(Path(__file__).parent / "e2e/slow_server.py"))
 PASSWORD = "correct horse battery staple"
 
 

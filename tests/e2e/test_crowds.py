@@ -3,7 +3,6 @@
 import asyncio
 import json
 import resource
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,13 +14,12 @@ import pytest
 
 from tests.databases import connected
 from tests.events import parse
-from tests.processes import PATIENCE_SECONDS, Server, account
+from tests.processes import PATIENCE_SECONDS, SLOW_SERVER, Server, account
 from tests.wire import Wire
 
 # A thousand clients and their server on one machine, which may be busy with other tests too.
 pytestmark = pytest.mark.timeout(600)
 
-SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
 CROWD = 1000
 # So few at a time that hardly one waits two seconds for the one connection, and is told to come again.
 ARRIVING_AT_ONCE = 20

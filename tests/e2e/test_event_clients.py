@@ -1,6 +1,5 @@
 """A turn's events as a client's library reads them: cut off, and taken up again where it was."""
 
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import httpx
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
-from tests.processes import Server, account
+from tests.processes import SLOW_SERVER, Server, account
 
-SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
 ASKING = {"message": "hi", "stream": True}
 
 

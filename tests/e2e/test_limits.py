@@ -1,14 +1,11 @@
 """Servers of several workers, and several servers: they share their limits through Redis."""
 
-import sys
 from pathlib import Path
 
 import httpx
 
 from parley.core.ids import new_id
-from tests.processes import Server, account, until
-
-SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
+from tests.processes import SLOW_SERVER, Server, account, until
 
 
 def chat(client: httpx.Client) -> httpx.Response:

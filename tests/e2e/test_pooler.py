@@ -23,7 +23,7 @@ from tests.factories import make_account
 from tests.poolers import pgbouncer
 from tests.processes import Server
 from tests.proxy import proxied
-from tests.stores import TIMEOUT_SECONDS
+from tests.stores import TIMEOUT_SECONDS, patient_store
 
 TRANSACTIONS = 5_000
 USERS = 12
@@ -68,8 +68,7 @@ def pooled_url(postgres: DatabaseUrls) -> Generator[str]:
 
 @pytest.fixture
 async def store(pooled_url: str) -> AsyncGenerator[SqlStore]:
-    engine = create_engine(pooled_url, pooler="transaction", timeout_seconds=TIMEOUT_SECONDS)
-    store = SqlStore(engine, timeout_seconds=TIMEOUT_SECONDS)
+    store = patient_store(pooled_url, pooler="transaction")
     yield store
     await store.close()
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.events import ServerEvent, parse
-from tests.processes import Server, account, say, until
-
-SLOW_SERVER = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
+from tests.processes import SLOW_SERVER, Server, account, say, until
 
 
 @contextmanager

@@ -12,9 +12,8 @@ import pytest
 
 from parley.crud.ports import LEASE_SECONDS
 from tests.events import parse
-from tests.processes import Server, account, say
+from tests.processes import SLOW_SERVER, Server, account, say
 
-SLOW_SERVER = Path(__file__).with_name("slow_server.py")
 # What is promised: the lease, and five seconds.
 FREE_AGAIN_SECONDS = LEASE_SECONDS + 5
 
@@ -42,7 +41,7 @@ class TestKill:
     def test_kill_9_in_mid_turn_leaves_no_half_turn_and_the_conversation_goes_on(
         self, tmp_path: Path, variables
     ):
-        server = Server(tmp_path, sys.executable, str(SLOW_SERVER), **variables).start()
+        server = Server(tmp_path, *SLOW_SERVER, **variables).start()
         with account(server.url) as client:
             made = client.post("/conversations", json={}).json()
             body = {"message": "lost", "conversation_id": made["id"], "stream": True}
@@ -72,7 +71,7 @@ class TestKill:
 class TestDroppedStream:
     def test_who_drops_the_stream_finds_the_turn_whole(self, tmp_path: Path, variables):
         with (
-            Server(tmp_path, sys.executable, str(SLOW_SERVER), **variables) as server,
+            Server(tmp_path, *SLOW_SERVER, **variables) as server,
             account(server.url) as client,
         ):
             with client.stream("POST", "/me/chat", json={"message": "hi", "stream": True}) as it:

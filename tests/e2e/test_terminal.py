@@ -15,9 +15,8 @@ import httpx
 import pytest
 
 from tests.e2e.front import Cut, Front, problem
-from tests.processes import PASSWORD, PATIENCE_SECONDS, Server, account, say, until
+from tests.processes import PASSWORD, PATIENCE_SECONDS, SLOW_SERVER, Server, account, say, until
 
-SLOW = (sys.executable, str(Path(__file__).with_name("slow_server.py")))
 TURN = {"turn_id": "t1", "conversation_id": "c1"}
 
 
@@ -73,7 +72,7 @@ def chatting(folder: Path, url: str, *options: str) -> Generator[Chatting]:
 
 @pytest.fixture
 def server(tmp_path: Path, sqlite_url: str) -> Generator[Server]:
-    with Server(tmp_path, *SLOW, DATABASE_URL=sqlite_url) as server:
+    with Server(tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url) as server:
         yield server
 
 
@@ -119,7 +118,7 @@ class TestComingBack:
 class TestTokenThatHasRunOut:
     def test_ctrl_c_ends_a_reply_all_the_same(self, tmp_path: Path, sqlite_url: str):
         short = {"DATABASE_URL": sqlite_url, "AUTH_ACCESS_TOKEN_SECONDS": "1"}
-        with Server(tmp_path, *SLOW, **short) as server, account(server.url):
+        with Server(tmp_path, *SLOW_SERVER, **short) as server, account(server.url):
             with chatting(tmp_path, server.url) as chat:
                 chat.type("one").read("first ")
                 with account(server.url) as younger:

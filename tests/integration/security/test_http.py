@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,10 +10,9 @@ import httpx
 import pytest
 
 from parley.cli.protocol import HEADERS_MAX
-from tests.processes import Server, account, until
+from tests.processes import SLOW_SERVER, Server, account, until
 from tests.wire import Wire, answers, exchange
 
-SLOW_SERVER = Path(__file__).parents[2] / "e2e/slow_server.py"
 MEGABYTE = 1024**2
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -108,8 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hasty(folder: Path, sqlite_template: Path) -> Generator[Server]:
     with Server(
         folder,
-        sys.executable,
-        str(SLOW_SERVER),
+        *SLOW_SERVER,
         DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
         BODY_TIMEOUT_SECONDS="2",
         TEST_HEAD_SECONDS="1",
