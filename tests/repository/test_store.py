@@ -186,6 +186,27 @@ class TestRoom:
             await make_conversation(store, bob)
         await store.close()
 
+    async def test_nor_where_all_that_the_server_said_meanwhile_is_that_it_is_slow(
+        self, postgres: DatabaseUrls, alice: str, bob: str
+    ):
+        engine = create_engine(postgres.api, pool_size=1, timeout_seconds=2)
+        store = SqlStore(engine, timeout_seconds=2)
+        made = {user_id: await make_conversation(store, user_id) for user_id in (alice, bob)}
+
+        async def delete(user_id: str) -> None:
+            async with store.begin(user_id) as tx:
+                await tx.conversations.delete(made[user_id].id)
+
+        async with connected(postgres.owner) as owner, owner.transaction():
+            await owner.execute("LOCK TABLE conversations")
+            first = asyncio.create_task(delete(alice))
+            await asyncio.sleep(0.6)  # it is the time that counts, and no state
+            with pytest.raises(Overloaded):
+                await delete(bob)
+            with pytest.raises(Overloaded):
+                await first
+        await store.close()
+
     async def test_nor_one_that_is_away_for_a_slow_one(self):
         """Though nearly everybody had to wait, and nobody's time is whole."""
         connections: list[asyncio.StreamWriter] = []

@@ -12,6 +12,7 @@ from math import inf
 from typing import cast
 
 from sqlalchemy import QueuePool, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from parley.core.database import (
@@ -22,7 +23,7 @@ from parley.core.database import (
 )
 from parley.core.errors import Overloaded
 from parley.core.places import Places
-from parley.core.resilience import Breaker, as_app_error
+from parley.core.resilience import Breaker, Fault, as_app_error, classify
 from parley.schemas.health import Pool
 
 # What is left of a request's time for saying that the database did not answer.
@@ -102,6 +103,10 @@ class SqlDatabase:
             is_there = waited > self._telling_seconds and self._answered_at > began_at
             if is_there and deadline.expired():
                 raise Overloaded(_NO_ROOM) from late
+            raise
+        except DBAPIError as refusal:
+            if classify(refusal) is not Fault.CONNECTION:
+                self._answered_at = clock()
             raise
         self._answered_at = clock()
 
