@@ -1,12 +1,16 @@
 """Idempotency keys, and turns that take another's place or are asked to end."""
 
+from uuid import UUID
+
 import pytest
 
 from parley.core.errors import TurnInProgress, TurnNotFound
 from parley.core.ids import new_id
 from parley.crud.ports import Store
+from parley.crud.sql.turns import SqlTurns
 from parley.schemas.conversations import MessageStatus
-from parley.schemas.turns import KeyedTurn, TurnStatus
+from parley.schemas.turns import KeyedTurn, Turn, TurnStatus
+from tests.databases import DatabaseUrls
 from tests.factories import (
     PROBLEM,
     accept,
@@ -16,6 +20,7 @@ from tests.factories import (
     new_turn,
     record,
 )
+from tests.stores import patient_store
 
 
 async def keyed(store: Store, user_id: str, key: str) -> KeyedTurn | None:
@@ -255,6 +260,25 @@ class TestCancel:
         async with store.begin(alice, read_only=True) as tx:
             assert [wanted.id] == await tx.turns.wanted(worker_id)
             assert [] == await tx.turns.wanted(new_id())
+
+    async def test_one_that_is_accepted_in_the_midst_of_it_is_not_told_as_asked_to_end(
+        self, postgres: DatabaseUrls, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        """As PostgreSQL has it: a statement sees what was committed since the one before."""
+        store, get = patient_store(postgres.api), SqlTurns.get
+        conversation = await make_conversation(store, alice)
+        turn = new_turn(conversation.id)
+
+        async def get_once_accepted(self: SqlTurns, turn_id: UUID) -> Turn:
+            monkeypatch.setattr(SqlTurns, "get", get)
+            await accept(store, alice, turn)
+            return await get(self, turn_id)
+
+        monkeypatch.setattr(SqlTurns, "get", get_once_accepted)
+        async with store.begin(alice) as tx:
+            with pytest.raises(TurnNotFound):
+                await tx.turns.request_cancel(turn.id)
+        await store.close()
 
     async def test_deleting_its_conversation_tells_its_worker_too(self, store: Store, alice: str):
         worker_id = new_id()

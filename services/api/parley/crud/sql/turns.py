@@ -10,6 +10,7 @@ from parley.core.errors import (
     ConversationMoved,
     ConversationNotFound,
     TurnInProgress,
+    TurnNotFound,
     WorkerLost,
 )
 from parley.crud.sql.dialect import insert_into
@@ -82,6 +83,11 @@ class SqlTurns(SqlTurnReads):
             raise ConversationNotFound
 
     async def request_cancel(self, turn_id: UUID) -> Turn:
+        # First: one that is committed after the update, and before it is read, would be told as running
+        # and never be asked to end.
+        query = self._mine().with_only_columns(TurnRow.id).where(TurnRow.id == turn_id)
+        if await self._session.scalar(query) is None:
+            raise TurnNotFound
         worker_id = await self._session.scalar(
             update(TurnRow)
             .where(
