@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from io import StringIO
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
@@ -26,6 +27,10 @@ from tests.factories import make_account, session_of
 from tests.servers import postgres_server, redis_server
 from tests.stores import TIMEOUT_SECONDS, patient_store
 
+# A slow machine is no fault; where CI=true Hypothesis has no deadline by itself.
+hypothesis.settings.register_profile("parley", deadline=None)
+hypothesis.settings.load_profile("parley")
+
 SECRET = "a secret of the tests, with more than 32 bytes"
 
 
@@ -42,6 +47,24 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no outage; what tests slowness itself says how slow."""
+    for name in (
+        "core.database.POOL_WAIT_SECONDS",
+        "crud.sql.database.POOL_WAIT_SECONDS",
+        "core.security.jwks.TIMEOUT_SECONDS",
+        "services.chat.ACCEPT_SECONDS",
+        "services.health.PROBE_SECONDS",
+        "services.responders.openai.responder.LAST_WORDS_SECONDS",
+        "services.turns.service.END_SECONDS",
+    ):
+        monkeypatch.setattr(f"parley.{name}", TIMEOUT_SECONDS)
+    # Where no worker renews it, a turn is as good as abandoned behind it.
+    for module in ("crud.memory.store", "crud.sql.store", "services.workers"):
+        monkeypatch.setattr(f"parley.{module}.LEASE_SECONDS", 600)
 
 
 @pytest.fixture(autouse=True)
@@ -111,14 +134,11 @@ def store_url(backend: str, request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-async def store(store_url: str | None, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Store]:
+async def store(store_url: str | None) -> AsyncGenerator[Store]:
     """Every back end behind the same door; a test that asks for it runs on all of them."""
     if store_url is None:
         yield MemoryStore()
         return
-    # On a busy machine fifty take longer to be let in than the two seconds that a request has.
-    for module in ("parley.core.database", "parley.crud.sql.database"):
-        monkeypatch.setattr(f"{module}.POOL_WAIT_SECONDS", TIMEOUT_SECONDS)
     store = patient_store(store_url)
     yield store
     await store.close()

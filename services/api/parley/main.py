@@ -1,7 +1,7 @@
 """The application: what `wiring` makes, behind its routes and its one layer."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from parley import __version__, middleware, problems
+from parley.core.errors import Unavailable
 from parley.core.logging import configure_logging, frames_of
 from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import Store
@@ -145,10 +146,10 @@ async def _look_around(services: Services) -> Readiness:
     Raises:
         DatabaseRefused: it answers, and must not be used so.
     """
-    readiness = await services.health.ready()
-    if readiness.database == "refused":
-        raise DatabaseRefused
-    return readiness
+    with suppress(Unavailable):
+        if await services.health.examine() == "refused":
+            raise DatabaseRefused
+    return await services.health.ready()
 
 
 def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:

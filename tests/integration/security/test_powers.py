@@ -1,5 +1,6 @@
 """Rows 38 and 39 of the list of attacks: with which powers the API serves nobody in production."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -14,7 +15,7 @@ from tests.databases import DatabaseUrls
 from tests.factories import make_account
 from tests.logins import Login, login_beside
 from tests.proxy import proxied
-from tests.stores import patient_store
+from tests.stores import TIMEOUT_SECONDS, patient_store
 
 MANY = ["has BYPASSRLS", "owns the database", "owns the schema", "owns tables"]
 GIVEN = {
@@ -108,7 +109,7 @@ def production(url: str) -> Settings:
         environment="production",
         auth_secret=SECRET,
         database_url=url,
-        database_timeout_seconds=10,
+        database_timeout_seconds=30,
         redis_url="redis://127.0.0.1:1/0",
     )
 
@@ -125,9 +126,17 @@ class TestStart:
         async with app.router.lifespan_context(app):
             assert 200 == (await ask(app, "/health/ready")).status_code
 
+    @pytest.mark.parametrize("probe_seconds", [TIMEOUT_SECONDS, 0])
     async def test_with_one_it_does_not_start_and_says_why(
-        self, settings: Settings, login: Login, capsys: pytest.CaptureFixture[str]
+        self,
+        settings: Settings,
+        login: Login,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        probe_seconds: float,
     ):
+        """Nor where the answer takes longer than a probe has."""
+        monkeypatch.setattr("parley.services.health.PROBE_SECONDS", probe_seconds)
         await login.do("ALTER ROLE {role} BYPASSRLS CREATEDB; ALTER TABLE turns OWNER TO {role}")
         app = create_app(settings)
 
@@ -139,7 +148,10 @@ class TestStart:
 
     async def test_elsewhere_than_in_production_it_starts(self, login: Login):
         await login.do("ALTER ROLE {role} SUPERUSER")
-        app = create_app(Settings(auth_secret=SECRET, database_url=login.url))
+        settings = Settings(
+            auth_secret=SECRET, database_url=login.url, database_timeout_seconds=30
+        )
+        app = create_app(settings)
         async with app.router.lifespan_context(app):
             assert 200 == (await ask(app, "/health/ready")).status_code
 
@@ -154,6 +166,9 @@ class TestADatabaseThatIsAwayAtTheStart:
             async with app.router.lifespan_context(app):
                 assert "disconnected" == (await ask(app, "/health/ready")).json()["database"]
                 await proxy.serve()
+                # Which only asks whether it answers: whether it may be used is still to be seen.
+                while (await ask(app, "/api/health")).json()["database"] != "connected":
+                    await asyncio.sleep(0.05)
                 yield app
 
     async def test_is_looked_at_before_the_first_transaction_of_a_user(

@@ -57,6 +57,19 @@ class HealthService:
             draining=draining,
         )
 
+    async def examine(self) -> Literal["connected", "refused"]:
+        """
+        What `ready` finds out; in the database's own time, which is more than a probe has.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        if not is_served_by(self._revision):
+            self._revision = await self._store.revision()
+        if not self._is_fit:
+            self._is_fit = not await self._store.faults()
+        return "connected" if self._is_fit else "refused"
+
     async def database(self) -> DatabaseHealth:
         return await self._measured.ask()
 
@@ -72,11 +85,7 @@ class HealthService:
         database: Literal["connected", "disconnected", "refused"] = await self._pinged.ask()
         if database == "connected":
             with suppress(Unavailable):
-                if not self._is_fit:
-                    self._is_fit = not await self._store.faults()
-                    database = "connected" if self._is_fit else "refused"
-                if not is_served_by(self._revision):
-                    self._revision = await self._store.revision()
+                database = await self.examine()
         return database
 
     async def _measure(self) -> DatabaseHealth:
