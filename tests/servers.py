@@ -32,7 +32,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-_READY_SECONDS = 30
+_READY_SECONDS = 90
 
 _POSTGRES_SETTINGS = {
     "fsync": "off",

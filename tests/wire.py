@@ -50,8 +50,9 @@ class Wire:
 
     def drip(self, drop: bytes) -> None:
         """Now and then, until there is something to read, be it the end."""
-        while not select([self._socket], [], [], 0.05)[0]:
-            self._socket.sendall(drop)
+        with suppress(ConnectionError):
+            while not select([self._socket], [], [], 0.05)[0]:
+                self._socket.sendall(drop)
 
     def rest(self) -> bytes:
         """All that comes until the other side hangs up, in whatever way."""

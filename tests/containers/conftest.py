@@ -17,7 +17,11 @@ def stack() -> Generator[Stack]:
 @pytest.fixture(scope="session")
 def replicas(stack: Stack) -> Generator[Stack]:  # noqa: ARG001 - it is there as well
     """Three APIs behind nginx, and PgBouncer behind them; beside the other stack."""
-    variables = {"DATABASE_POOLER": "transaction", "BODY_TIMEOUT_SECONDS": "5"}
+    variables = {
+        "DATABASE_POOLER": "transaction",
+        "BODY_TIMEOUT_SECONDS": "5",
+        "DATABASE_TIMEOUT_SECONDS": "30",
+    }
     profiles = ("replicas", "pgbouncer")
     with Stack(*profiles, **variables).running() as replicas:
         yield replicas

@@ -5,12 +5,11 @@ import re
 from collections.abc import Generator
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from tests.better_auth import Desk, Person
 from tests.containers.stack import Stack, docker, status_of
-from tests.processes import PASSWORD, account
+from tests.processes import PASSWORD, account, post
 from tests.processes import say as say_to
 
 pytestmark = pytest.mark.timeout(600)
@@ -52,7 +51,7 @@ def closed(stack: Stack, ann: Person) -> Generator[None]:  # noqa: ARG001 - she 
 
 def chat(stack: Stack, headers: dict[str, str], user_id: str = "me") -> int:
     url = f"{stack.url()}/api/v1/{user_id}/chat"
-    return httpx.post(url, json={"message": "hello"}, headers=headers, timeout=30).status_code
+    return post(url, json={"message": "hello"}, headers=headers, timeout=30).status_code
 
 
 class TestPeople:
@@ -130,7 +129,7 @@ class TestService:
         self, stack: Stack, desk: Desk, ann: Person
     ):
         """Row 84; what people type and what they are given, too."""
-        httpx.post(
+        post(
             f"{desk.url}/api/auth/sign-in/email",
             json={"email": ann.email, "password": "wrong horse"},
         )
@@ -189,7 +188,7 @@ class TestService:
         body = {"email": "late@example.com", "password": PASSWORD, "name": "Late"}
         url = f"{stack.url('auth', 3000)}/api/auth"
 
-        refused = httpx.post(f"{url}/sign-up/email", json=body, timeout=30)
+        refused = post(f"{url}/sign-up/email", json=body, timeout=30)
 
         assert (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED") == (
             refused.status_code,

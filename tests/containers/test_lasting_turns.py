@@ -27,12 +27,12 @@ from tests.containers.streams import (
     one_user,
     resume,
 )
+from tests.processes import get, until
 from tests.processes import say as say_to
-from tests.processes import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
-LONG = message("steadily", 300)
+LONG = message("steadily", 600)
 ENDLESS = message("slowly", 5000)
 OTHERS = ("api", "api-3")
 
@@ -73,7 +73,7 @@ class TestResume:
         whole = direct.whole()
         say(f"a turn of {len(whole)} events in {time.monotonic() - began_at:.1f} s")
 
-        assert [1 + number for number in range(302)] == [e.id for e in events_of(whole)]
+        assert [1 + number for number in range(602)] == [e.id for e in events_of(whole)]
         for (replica, after), reader in readers.items():
             assert whole[after:] == reader.whole(), (replica, after)
         assert_all_resume_it(at, turn_id, whole)
@@ -109,7 +109,7 @@ class TestCancel:
         assert ENDLESS.startswith(end.data["reply"]["content"].rstrip())
         assert "cancelled" == at["api"].get(f"/turns/{turn_id}").json()["status"]
         # It is to end within one; a busy machine is no fault.
-        assert seconds < 2
+        assert seconds < 10
 
 
 @contextmanager
@@ -136,8 +136,8 @@ class TestKill:
         reader = resume(at["api-3"], direct.turn_id)
         reader.until_heard(5)
 
-        killed_at = time.monotonic()
         with killed(replicas, "api-2"):
+            killed_at = time.monotonic()
             same = at["api"].post("/me/chat", json=asked, headers={"Idempotency-Key": key})
             end = reader.last()
             seconds = time.monotonic() - killed_at
@@ -151,7 +151,7 @@ class TestKill:
         assert direct.is_cut_off
         assert ("error", "worker-lost") == (end.name, end.data["code"])
         assert end.data == late.data
-        assert seconds < LEASE_SECONDS + 5
+        assert seconds < LEASE_SECONDS + 10
         assert (503, "worker-lost") == (same.status_code, same.json()["code"])
         assert ("failed", text) == (lost["status"], lost["message"]["content"])
         assert "reply" not in lost
@@ -167,7 +167,7 @@ class TestKill:
 
 def _is_away(stack: Stack, replica: str) -> bool:
     """As the replica has found out by itself."""
-    metrics = httpx.get(f"{stack.url(replica)}/metrics").text
+    metrics = get(f"{stack.url(replica)}/metrics").text
     return "parley_redis_away 0.0" not in metrics
 
 
@@ -176,7 +176,7 @@ class TestRedis:
     def test_while_it_is_away_turns_go_on_and_behind_it_all_is_as_before(
         self, at: Clients, replicas: Stack, away: str, back: str, say: Say
     ):
-        text = message("slowly", 40)
+        text = message("slowly", 100)
         direct = ask(at["api-2"], text)
         reader = resume(at["api-3"], direct.turn_id)
         long = ask(at["api-2"], ENDLESS)
@@ -196,7 +196,7 @@ class TestRedis:
         finally:
             replicas.compose(back, "redis")
 
-        assert [1 + number for number in range(42)] == [event.id for event in whole]
+        assert [1 + number for number in range(102)] == [event.id for event in whole]
         assert f"{text} " == whole[-1].data["reply"]["content"] == "".join(told)
         recorded = at["api"].get(f"/turns/{direct.turn_id}").json()
         assert ("complete", whole[-1].data["reply"]) == (recorded["status"], recorded["reply"])

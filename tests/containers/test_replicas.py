@@ -18,7 +18,7 @@ from tests.containers.conftest import Say
 from tests.containers.stack import Stack, status_of
 from tests.containers.streams import REPLICAS
 from tests.events import parse
-from tests.processes import account, until
+from tests.processes import account, get, until
 from tests.processes import say as say_to
 
 pytestmark = pytest.mark.timeout(600)
@@ -93,7 +93,7 @@ class TestNginx:
         """Row 55."""
         marks = ("\u2028forged", "\u202egnp", "\x85next", "\x1b[31mred", '"} {"event":"x')
         for mark in marks:
-            assert httpx.get(f"{url}/{quote(mark)}").status_code == 404
+            assert get(f"{url}/{quote(mark)}").status_code == 404
         printed = replicas.compose("logs", "--no-color", "--no-log-prefix", "nginx")
         # Compose begins a line with what clears a terminal's.
         lines = [

@@ -12,7 +12,7 @@ import pytest
 
 from tests.containers.conftest import Say
 from tests.containers.stack import Stack, docker, status_of
-from tests.processes import account, until
+from tests.processes import account, get, until
 from tests.processes import say as say_to
 from tests.readme import first_reply, matches, run_steps
 
@@ -56,7 +56,7 @@ class TestService:
             stack.compose("run", "--rm", "secrets", "rotate")
             stack.compose("restart", "api")
             stack.compose("up", "--wait", "--no-recreate")
-            me = httpx.get(f"{stack.url()}/api/v1/auth/me", headers=signed)
+            me = get(f"{stack.url()}/api/v1/auth/me", headers=signed)
             statuses.append(me.status_code)
 
         assert [200, 401] == statuses

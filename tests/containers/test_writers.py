@@ -14,6 +14,7 @@ import pytest
 from tests.containers.conftest import Say
 from tests.containers.stack import Stack
 from tests.containers.streams import REPLICAS, Clients, message, one_user
+from tests.processes import get
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -32,7 +33,7 @@ def model_calls(stack: Stack) -> float:
     return sum(
         float(line.rpartition(" ")[2])
         for replica in REPLICAS
-        for line in httpx.get(f"{stack.url(replica)}/metrics").text.splitlines()
+        for line in get(f"{stack.url(replica)}/metrics").text.splitlines()
         if line.startswith("parley_model_first_piece_seconds_count")
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 
 from parley.core.ids import new_id
-from tests.processes import SLOW_SERVER, Server, account, until
+from tests.processes import SLOW_SERVER, Server, account, get, post, until
 
 
 def chat(client: httpx.Client) -> httpx.Response:
@@ -47,9 +47,9 @@ class TestTwoServers:
                     # A connection of its own: which worker takes it is chance.
                     headers = dict(client.headers)
                     url = f"{server.url}/api/v1/me/chat"
-                    answer = httpx.post(url, json={"message": "hi"}, headers=headers)
+                    answer = post(url, json={"message": "hi"}, headers=headers)
                     assert 200 == answer.status_code
-                    text = httpx.get(f"{server.url}/metrics").text
+                    text = get(f"{server.url}/metrics").text
                     return "parley_redis_away 2.0" in text
 
                 until(both_know)

@@ -29,7 +29,7 @@ TRANSACTIONS = 5_000
 USERS = 12
 STRANGERS = 3
 SERVER_CONNECTIONS = 4
-BACK_SECONDS = 5
+BACK_SECONDS = 10
 EMAIL = "ann@example.com"
 
 OWNED = ["users", *(t.name for t in Base.metadata.sorted_tables if "user_id" in t.columns)]
@@ -143,7 +143,7 @@ class Load:
 
 
 class TestTwoProcesses:
-    @pytest.mark.timeout(300)
+    @pytest.mark.timeout(900)
     async def test_no_transaction_fails_or_sees_what_is_anothers(
         self,
         tmp_path: Path,
@@ -162,7 +162,7 @@ class TestTwoProcesses:
             "AUTH_SECRET": SECRET,
             "DATABASE_URL": pooled_url,
             "DATABASE_POOLER": "transaction",
-            "DATABASE_TIMEOUT_SECONDS": "30",  # a busy machine is no error
+            "DATABASE_POOL_SIZE": str(2 * USERS),  # who waits long for one of them is no error
             "LOG_LEVEL": "WARNING",
         }
         load = Load()
@@ -192,14 +192,14 @@ class TestTwoProcesses:
 
 class TestTimeLimits:
     async def test_they_are_in_force_within_a_transaction_and_not_beyond(self, pooled_url: str):
-        engine = create_engine(pooled_url, pooler="transaction", timeout_seconds=1.5)
+        engine = create_engine(pooled_url, pooler="transaction", timeout_seconds=30)
         async with engine.connect() as connection, stranger(pooled_url) as other:
             mine = [await connection.scalar(text(f"SHOW {name}")) for name in TIME_LIMITS]
             await connection.rollback()
             others = [await other.fetchval(f"SHOW {name}") for name in TIME_LIMITS]
         await engine.dispose()
 
-        assert ["1200ms"] * 3 == mine
+        assert ["24s"] * 3 == mine
         assert ["0"] * 3 == others
 
 
@@ -208,8 +208,8 @@ class TestOutage:
         """PgBouncer's own patience is longer by default."""
         async with proxied(postgres.api) as (proxy, url):
             with pooled(url) as through:
-                engine = create_engine(through, pooler="transaction", timeout_seconds=1)
-                store = SqlStore(engine, timeout_seconds=1)
+                engine = create_engine(through, pooler="transaction", timeout_seconds=3)
+                store = SqlStore(engine, timeout_seconds=3)
                 await store.ping()
                 await proxy.refuse()
                 for _ in range(6):

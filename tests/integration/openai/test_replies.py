@@ -76,7 +76,7 @@ class TestReply:
         async with aclosing(responder.stream(PROMPT, "stub-1")) as stream:
             await anext(stream)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await server.left.wait()
 
     @pytest.mark.parametrize(
@@ -208,8 +208,13 @@ class TestReceipt:
         "after", [[Then.CUT], [event(json.loads(TOLD))], [b"data: {\n\n"], [Then.STALL], []]
     )
     async def test_a_reply_that_has_finished_is_whole_whatever_comes_then(
-        self, server: ModelServer, responder: OpenAIResponder, after: list
+        self,
+        server: ModelServer,
+        responder: OpenAIResponder,
+        monkeypatch: pytest.MonkeyPatch,
+        after: list,
     ):
+        monkeypatch.setattr("parley.services.responders.openai.responder.LAST_WORDS_SECONDS", 0.05)
         server.script = [head(), piece("whole"), end(), *after]
 
         assert ["whole", "", Receipt(MODEL)] == await listen(responder)

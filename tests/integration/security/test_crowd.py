@@ -22,7 +22,7 @@ from parley.services.limits import (
 LOGIN, REGISTER = "/api/v1/auth/login", "/api/v1/auth/register"
 CHANGE = "/api/v1/auth/password"
 ANN, BOB = "203.0.113.7", "198.51.100.1"
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 60
 Try = Callable[..., Awaitable[Response]]
 
 

@@ -6,11 +6,10 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
 from parley.cli.protocol import HEADERS_MAX
-from tests.processes import SLOW_SERVER, Server, account, until
+from tests.processes import SLOW_SERVER, Server, account, get, until
 from tests.wire import Wire, answers, exchange
 
 MEGABYTE = 1024**2
@@ -98,6 +97,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> G
 
 
 @pytest.fixture(scope="module")
+def impatient(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
+) -> Generator[Server]:
+    """With bodies; it has its time for heads."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with Server(
+        folder,
+        DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
+        BODY_TIMEOUT_SECONDS="2",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hasty")
 
@@ -108,7 +121,6 @@ def hasty(folder: Path, sqlite_template: Path) -> Generator[Server]:
         folder,
         *SLOW_SERVER,
         DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
-        BODY_TIMEOUT_SECONDS="2",
         TEST_HEAD_SECONDS="1",
         TEST_STALL_SECONDS="1",
     ) as server:
@@ -116,7 +128,7 @@ def hasty(folder: Path, sqlite_template: Path) -> Generator[Server]:
 
 
 def requests_in(server: Server) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in server.output.split("\n")[:-1] if line.startswith("{")]
     return [line for line in lines if line["logger"] == "parley.access"]
 
 
@@ -233,30 +245,31 @@ class TestHeaders:
 class TestSlowness:
     """Row 76."""
 
-    def test_600_slow_bodies_keep_nobody_from_being_answered_and_end(self, hasty: Server):
+    def test_600_slow_bodies_keep_nobody_from_being_answered_and_end(self, impatient: Server):
         slow = POST + b'Content-Length: 100\r\n\r\n{"email": '
         with ExitStack() as stack:
-            wires = [stack.enter_context(Wire(hasty.port)) for _ in range(600)]
-            for wire in wires:
-                wire.send(slow)
+            wires = []
+            for _ in range(600):
+                wires.append(stack.enter_context(Wire(impatient.port)))
+                wires[-1].send(slow)
 
-            assert 200 == httpx.get(f"{hasty.url}/health").status_code
+            assert 200 == get(f"{impatient.url}/health").status_code
             ends = [answers(wire.rest()) for wire in wires]
 
         assert [("body-timeout", "close")] * 600 == [
             (answer.code, answer.headers["connection"]) for (answer,) in ends
         ]
 
-    def test_a_body_that_comes_byte_by_byte_is_slow_too(self, hasty: Server):
-        with Wire(hasty.port) as wire:
+    def test_a_body_that_comes_byte_by_byte_is_slow_too(self, impatient: Server):
+        with Wire(impatient.port) as wire:
             wire.send(POST + b"Content-Length: 1000\r\n\r\n")
             wire.drip(b" ")
             (answer,) = answers(wire.rest())
 
         assert (408, "body-timeout") == (answer.status, answer.code)
 
-    def test_a_body_that_nobody_reads_is_not_waited_for_either(self, hasty: Server):
-        with Wire(hasty.port) as wire:
+    def test_a_body_that_nobody_reads_is_not_waited_for_either(self, impatient: Server):
+        with Wire(impatient.port) as wire:
             wire.send(GET + b"Content-Length: 1000\r\n\r\n")
             (answer,) = answers(wire.rest())
 
@@ -312,7 +325,7 @@ class TestSlowness:
                 wire.send(request * 400)
 
             until(lambda: all(wire.is_cut_off() for wire in wires))
-        assert 200 == httpx.get(f"{hasty.url}/health").status_code
+        assert 200 == get(f"{hasty.url}/health").status_code
         assert "request-crashed" not in hasty.output
         assert "Exception in ASGI application" not in hasty.output
 
@@ -340,7 +353,7 @@ class TestBodies:
             wire.send(CHUNKED)
             wire.send_until_refused(b"100000\r\n" + b" " * MEGABYTE + b"\r\n")
 
-        assert 200 == httpx.get(f"{server.url}/health").status_code
+        assert 200 == get(f"{server.url}/health").status_code
 
 
 def peak_bytes(server: Server) -> int:
@@ -360,7 +373,7 @@ class TestHangingUp:
                 until(lambda: len(requests_in(server)) > before + 10)  # noqa: B023 - called here
                 wire.reset()
         before = len(requests_in(server))
-        assert 200 == httpx.get(f"{server.url}/openapi.json").status_code
+        assert 200 == get(f"{server.url}/openapi.json").status_code
 
         until(lambda: len(requests_in(server)) > before)
         assert "request-crashed" not in server.output

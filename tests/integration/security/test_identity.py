@@ -18,6 +18,7 @@ from parley.models import Base
 from parley.schemas.accounts import EmailCredential
 from tests.databases import DatabaseUrls, connected, until_one_waits
 from tests.factories import make_conversation, new_turn, record
+from tests.stores import TIMEOUT_SECONDS, patient_store
 
 EMAIL = "alice@example.com"
 OWNED = [table.name for table in Base.metadata.sorted_tables if "user_id" in table.columns] + [
@@ -37,17 +38,22 @@ class Scene:
     alice: str
     conversation_id: UUID
 
+    async def delete(self) -> None:
+        async with self.store.begin(self.alice) as tx:
+            await tx.conversations.delete(self.conversation_id)
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncGenerator[None]:
+        """Somebody else has what Alice wants to delete."""
+        async with connected(self.urls.owner) as owner, owner.transaction():
+            await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
+            yield
+
     @asynccontextmanager
     async def waiting(self) -> AsyncGenerator[asyncio.Task[None]]:
         """One of Alice's transactions, which waits for somebody else's lock."""
-
-        async def delete() -> None:
-            async with self.store.begin(self.alice) as tx:
-                await tx.conversations.delete(self.conversation_id)
-
-        async with connected(self.urls.owner) as owner, owner.transaction():
-            await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
-            task = asyncio.create_task(delete())
+        async with self.locked():
+            task = asyncio.create_task(self.delete())
             await until_one_waits(self.urls)
             yield task
 
@@ -92,9 +98,9 @@ async def cancel(scene: Scene) -> None:
 
 
 async def time_out(scene: Scene) -> None:
-    async with scene.waiting() as task:
+    async with scene.locked():
         with pytest.raises(Overloaded):
-            await task
+            await scene.delete()
 
 
 async def lose_the_connection(scene: Scene) -> None:
@@ -124,13 +130,16 @@ class TestAConnection:
         pooler: Pooler,
     ):
         """Whichever way it ended; the pool has one connection, so the next to ask gets the same."""
-        engine = create_engine(postgres.api, pool_size=1, pooler=pooler, timeout_seconds=2)
-        store = SqlStore(engine, timeout_seconds=2)
-        async with store.begin(alice) as tx:
+        patient = patient_store(postgres.api)
+        async with patient.begin(alice) as tx:
             await tx.accounts.create(EMAIL, "hash")
             await tx.sessions.open(new_id(), "hash", 3600)
-        conversation = await make_conversation(store, alice)
-        await record(store, alice, conversation.id)
+        conversation = await make_conversation(patient, alice)
+        await record(patient, alice, conversation.id)
+        await patient.close()
+        seconds = 2 if end is time_out else TIMEOUT_SECONDS
+        engine = create_engine(postgres.api, pool_size=1, pooler=pooler, timeout_seconds=seconds)
+        store = SqlStore(engine, timeout_seconds=seconds)
 
         await end(Scene(store, postgres, alice, conversation.id))
 
@@ -141,8 +150,7 @@ class TestAConnection:
 
     async def test_is_each_time_the_one_users_who_asks(self, postgres: DatabaseUrls):
         """Many at once over two connections, each with rows of their own."""
-        engine = create_engine(postgres.api, pool_size=2)
-        store = SqlStore(engine, timeout_seconds=30)
+        store = patient_store(postgres.api, pool_size=2)
         users = [f"user-{number}" for number in range(20)]
 
         async def talk(user_id: str) -> None:

@@ -78,6 +78,7 @@ def clients(
             "auth_mode": auth_mode or ("local", "jwks", "better-auth"),
             "auth_secret": SECRET,
             "database_url": table.urls.api,
+            "database_timeout_seconds": 30,
             "cors_origins": (PAGE,),
             "auth_jwks_url": f"{oidc[1].url}/.well-known/jwks.json",
             "auth_issuer": oidc[0].issuer,

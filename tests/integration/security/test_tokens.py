@@ -99,7 +99,7 @@ class TestExpiry:
     async def test_row_14_a_stream_goes_on_and_the_next_call_is_refused(
         self, client: AsyncClient, responder: Gated, alice: str
     ):
-        token = LocalTokens(SECRET, lifetime_seconds=2).issue(alice, session_of(alice))
+        token = LocalTokens(SECRET, lifetime_seconds=8).issue(alice, session_of(alice))
         streaming = asyncio.create_task(
             client.post(
                 "/api/v1/me/chat",

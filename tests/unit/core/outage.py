@@ -6,7 +6,7 @@ import pytest
 
 from parley.core.resilience import Breaker
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 60
 
 
 class Database:

@@ -8,7 +8,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from parley.core.database import create_engine, engine_url, for_reading
+from parley.core.database import POOL_WAIT_SECONDS, create_engine, engine_url, for_reading
 
 CANARY = "canary-4711"
 NEON = f"postgres://ann:{CANARY}@ep-x.neon.tech/name?sslmode=require&channel_binding=require"
@@ -173,8 +173,9 @@ class TestPostgres:
 
     @pytest.mark.parametrize(("timeout_seconds", "wait"), [(0.5, 0.5), (2, 2), (30, 2)])
     def test_the_pool_is_as_wide_as_told_and_waits_two_seconds_at_most(
-        self, timeout_seconds: float, wait: float
+        self, timeout_seconds: float, wait: float, monkeypatch: pytest.MonkeyPatch
     ):
+        monkeypatch.setattr("parley.core.database.POOL_WAIT_SECONDS", POOL_WAIT_SECONDS)
         engine = create_engine(NEON, pool_size=7, pool_overflow=3, timeout_seconds=timeout_seconds)
 
         pool: Any = engine.pool

@@ -106,9 +106,9 @@ class TestDoingItAgain:
         assert before == await catalogue(postgres.admin)
 
     async def test_two_at_once_are_fine(self, another: Installation):
-        results = await asyncio.gather(*(asyncio.to_thread(another.migrate) for _ in range(3)))
+        results = await asyncio.gather(*(asyncio.to_thread(another.migrate) for _ in range(2)))
 
-        assert [0, 0, 6] == sorted(result["tables"] for result in results)
+        assert [0, 6] == sorted(result["tables"] for result in results)
 
     async def test_a_migration_that_fails_leaves_nothing(
         self, another: Installation, postgres: DatabaseUrls

@@ -87,6 +87,7 @@ class TestTheOwnerOfTheTable:
             better_auth_database_url=another.reader_url,
             better_auth_session_table=SESSION_TABLE,
             database_url=postgres.api,
+            database_timeout_seconds=30,
         )
         app = create_app(settings)
         async with app.router.lifespan_context(app):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.better_auth import BetterAuth, Installation, Person, program
 from tests.poolers import pgbouncer
-from tests.processes import PASSWORD
+from tests.processes import PASSWORD, get, options, post
 
 PAGE = "https://chat.example.com"
 
@@ -20,7 +20,7 @@ PAGE = "https://chat.example.com"
 def sign_in(url: str, person: Person, password: str, address: str) -> httpx.Response:
     body = {"email": person.email, "password": password}
     headers = {"X-Forwarded-For": address}
-    return httpx.post(f"{url}/api/auth/sign-in/email", json=body, headers=headers)
+    return post(f"{url}/api/auth/sign-in/email", json=body, headers=headers)
 
 
 class TestGuesses:
@@ -54,7 +54,7 @@ class TestRequests:
     @pytest.mark.parametrize("body", [b"x" * 65_537, [b"x" * 32_768] * 3])
     def test_a_large_body_is_refused(self, better_auth: BetterAuth, body: bytes | list[bytes]):
         """Row 50."""
-        answer = httpx.post(
+        answer = post(
             f"{better_auth.url}/api/auth/sign-up/email",
             content=body,
             headers={"Content-Type": "application/json"},
@@ -74,13 +74,13 @@ class TestRequests:
 
     @pytest.mark.parametrize("path", ["/", "/api", "/api/auth", "/api/auth/%zz", "//api/auth/ok"])
     def test_there_is_nothing_else(self, better_auth: BetterAuth, path: str):
-        assert 404 == httpx.get(f"{better_auth.url}{path}").status_code
+        assert 404 == get(f"{better_auth.url}{path}").status_code
 
     def test_what_a_client_says_of_the_url_counts_for_nothing(self, better_auth: BetterAuth):
         """Row 78."""
         headers = {"Host": "a b", "X-Forwarded-Proto": "a b", "X-Forwarded-Host": "evil"}
 
-        assert 200 == httpx.get(f"{better_auth.url}/api/auth/ok", headers=headers).status_code
+        assert 200 == get(f"{better_auth.url}/api/auth/ok", headers=headers).status_code
 
 
 class TestPages:
@@ -91,14 +91,14 @@ class TestPages:
     ):
         with installation.served(BETTER_AUTH_TRUSTED_ORIGINS=PAGE) as server:
             asked = {
-                origin: httpx.options(
+                origin: options(
                     f"{server.url}/api/auth/sign-in/email",
                     headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
                 )
                 for origin in (PAGE, "https://evil.example", "null", f"{PAGE}.evil.example")
             }
             person = server.sign_up()
-            signed_out = httpx.post(
+            signed_out = post(
                 f"{server.url}/api/auth/sign-out",
                 headers={"Cookie": person.cookie, "Origin": "https://evil.example"},
             )
@@ -119,7 +119,7 @@ class TestRegistration:
     ):
         new = {"email": "new@example.com", "password": PASSWORD, "name": "New"}
         with installation.served(AUTH_REGISTRATION="closed") as server:
-            refused = httpx.post(f"{server.url}/api/auth/sign-up/email", json=new)
+            refused = post(f"{server.url}/api/auth/sign-up/email", json=new)
             again = server.sign_in(ann.email)
 
         assert 400 == refused.status_code

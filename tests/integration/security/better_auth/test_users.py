@@ -49,6 +49,7 @@ def parley(
             better_auth_session_table=SESSION_TABLE,
             cors_origins=(PAGE,),
             database_url=shared_database.api,
+            database_timeout_seconds=30,
         )
     )
 

@@ -7,7 +7,7 @@ from pwdlib import PasswordHash
 from parley.core.errors import Overloaded
 from parley.core.security.passwords import CONCURRENT, Passwords
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

@@ -34,10 +34,8 @@ class OpenAIResponder:
         *,
         base_url: str | None,
         api_key: str | None,
-        last_words_seconds: float = LAST_WORDS_SECONDS,
     ) -> None:
         self._client = create_client(base_url, api_key)
-        self._last_words_seconds = last_words_seconds
         # Models that know no `stream_options`.
         self._plain: set[str] = set()
 
@@ -106,7 +104,7 @@ class OpenAIResponder:
 
     async def _hear_out(self, chunks: AsyncStream[object], said: Said) -> None:
         with suppress(Fault, TimeoutError):
-            async with asyncio.timeout(self._last_words_seconds):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
                 while True:
                     await _next_piece(chunks, said)
 
