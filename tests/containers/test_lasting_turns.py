@@ -109,7 +109,7 @@ class TestCancel:
         assert ENDLESS.startswith(end.data["reply"]["content"].rstrip())
         assert "cancelled" == at["api"].get(f"/turns/{turn_id}").json()["status"]
         # It is to end within one; a busy machine is no fault.
-        assert seconds < 10
+        assert seconds < 2
 
 
 @contextmanager
@@ -136,8 +136,8 @@ class TestKill:
         reader = resume(at["api-3"], direct.turn_id)
         reader.until_heard(5)
 
+        killed_at = time.monotonic()
         with killed(replicas, "api-2"):
-            killed_at = time.monotonic()
             same = at["api"].post("/me/chat", json=asked, headers={"Idempotency-Key": key})
             end = reader.last()
             seconds = time.monotonic() - killed_at
@@ -151,7 +151,7 @@ class TestKill:
         assert direct.is_cut_off
         assert ("error", "worker-lost") == (end.name, end.data["code"])
         assert end.data == late.data
-        assert seconds < LEASE_SECONDS + 10
+        assert seconds < LEASE_SECONDS + 5
         assert (503, "worker-lost") == (same.status_code, same.json()["code"])
         assert ("failed", text) == (lost["status"], lost["message"]["content"])
         assert "reply" not in lost
