@@ -34,6 +34,7 @@ if __name__ == "__main__":
     from parley.cli import protocol, serve
     from parley.crud.redis import connection
     from parley.main import create_app
+    from parley.services import health
 
     settings = load_settings()
     if "TEST_HEARTBEAT_SECONDS" in os.environ:
@@ -44,6 +45,8 @@ if __name__ == "__main__":
         protocol.WRITE_STALL_SECONDS = float(os.environ["TEST_STALL_SECONDS"])
     if "TEST_REDIS_SECONDS" in os.environ:
         connection.TIMEOUT_SECONDS = float(os.environ["TEST_REDIS_SECONDS"])
+    if "TEST_PROBE_SECONDS" in os.environ:
+        health.PROBE_SECONDS = float(os.environ["TEST_PROBE_SECONDS"])
     times = int(os.environ.get("TEST_TIMES", "1"))
     serve.run(
         lambda settings: create_app(settings, responder=Waiting(times)), settings, "127.0.0.1"

@@ -34,6 +34,7 @@ def backend() -> str:
 def settings() -> Settings:
     return Settings(
         auth_secret=SECRET,
+        auth_refresh_grace_seconds=60,
         rate_limit_auth="9/hour",
         rate_limit_chat="5/hour",
         streams_max_per_user=2,
