@@ -51,7 +51,7 @@ def closed(stack: Stack, ann: Person) -> Generator[None]:  # noqa: ARG001 - she 
 
 def chat(stack: Stack, headers: dict[str, str], user_id: str = "me") -> int:
     url = f"{stack.url()}/api/v1/{user_id}/chat"
-    return post(url, json={"message": "hello"}, headers=headers, timeout=30).status_code
+    return post(url, json={"message": "hello"}, headers=headers).status_code
 
 
 class TestPeople:
@@ -188,7 +188,7 @@ class TestService:
         body = {"email": "late@example.com", "password": PASSWORD, "name": "Late"}
         url = f"{stack.url('auth', 3000)}/api/auth"
 
-        refused = post(f"{url}/sign-up/email", json=body, timeout=30)
+        refused = post(f"{url}/sign-up/email", json=body)
 
         assert (400, "EMAIL_PASSWORD_SIGN_UP_DISABLED") == (
             refused.status_code,

@@ -86,44 +86,32 @@ TOO_LARGE = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Generator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with Server(
-        folder,
-        DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
-        LOG_FORMAT="json",
-    ) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def impatient(
-    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
-) -> Generator[Server]:
-    """With bodies; it has its time for heads."""
-    folder = tmp_path_factory.mktemp("impatient")
-    with Server(
-        folder,
-        DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
-        BODY_TIMEOUT_SECONDS="2",
-    ) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hasty")
+    return tmp_path_factory.mktemp("served")
 
 
 @pytest.fixture(scope="module")
-def hasty(folder: Path, sqlite_template: Path) -> Generator[Server]:
-    with Server(
-        folder,
-        *SLOW_SERVER,
-        DATABASE_URL=f"sqlite:///{shutil.copy(sqlite_template, folder)}",
-        TEST_HEAD_SECONDS="1",
-        TEST_STALL_SECONDS="1",
-    ) as server:
+def database_url(folder: Path, sqlite_template: Path) -> str:
+    return f"sqlite:///{shutil.copy(sqlite_template, folder)}"
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, database_url: str) -> Generator[Server]:
+    with Server(folder, DATABASE_URL=database_url, LOG_FORMAT="json") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def impatient(folder: Path, database_url: str) -> Generator[Server]:
+    """With bodies; it has its time for heads."""
+    with Server(folder, DATABASE_URL=database_url, BODY_TIMEOUT_SECONDS="2") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hasty(folder: Path, database_url: str) -> Generator[Server]:
+    times = {"TEST_HEAD_SECONDS": "1", "TEST_STALL_SECONDS": "1"}
+    with Server(folder, *SLOW_SERVER, DATABASE_URL=database_url, **times) as server:
         yield server
 
 
