@@ -55,6 +55,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "core.database.POOL_WAIT_SECONDS",
         "crud.sql.database.POOL_WAIT_SECONDS",
+        "main.START_SECONDS",
         "core.security.jwks.TIMEOUT_SECONDS",
         "services.chat.ACCEPT_SECONDS",
         "services.health.PROBE_SECONDS",

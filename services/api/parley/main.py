@@ -1,5 +1,6 @@
 """The application: what `wiring` makes, behind its routes and its one layer."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -41,6 +42,9 @@ ALIAS_DEPRECATED = deprecated(
     until=datetime(2027, 11, 21, tzinfo=UTC),
     successor="/api/v1/{user_id}/chat",
 )
+
+# Of the database's own time, which may be a minute: whoever probes whether this has started waits less.
+START_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -146,10 +150,14 @@ async def _look_around(services: Services) -> Readiness:
     Raises:
         DatabaseRefused: it answers, and must not be used so.
     """
-    with suppress(Unavailable):
-        if await services.health.examine() == "refused":
-            raise DatabaseRefused
-    return await services.health.ready()
+    found = "disconnected"
+    with suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(START_SECONDS):
+            found = await services.health.examine()
+    readiness = await services.health.ready()
+    if "refused" in (found, readiness.database):
+        raise DatabaseRefused
+    return readiness
 
 
 def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:

@@ -8,8 +8,11 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from parley.core.database import Pooler
+from parley.core.errors import DatabaseUnavailable
 from parley.core.settings import Settings
+from parley.crud.sql.store import SqlStore
 from parley.main import DatabaseRefused, create_app
+from parley.services.health import HealthService
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
 from tests.factories import make_account
@@ -145,6 +148,38 @@ class TestStart:
                 pass
 
         assert 1 == capsys.readouterr().err.count("database-refused")
+
+    async def test_nor_where_only_the_probe_behind_it_gets_through(
+        self, settings: Settings, login: Login, monkeypatch: pytest.MonkeyPatch
+    ):
+        await login.do("ALTER ROLE {role} BYPASSRLS")
+        app = create_app(settings)
+        examine = HealthService.examine
+
+        async def away_at_first(_: HealthService) -> str:
+            monkeypatch.setattr(HealthService, "examine", examine)
+            raise DatabaseUnavailable
+
+        monkeypatch.setattr(HealthService, "examine", away_at_first)
+        with pytest.raises(DatabaseRefused):
+            async with app.router.lifespan_context(app):
+                pass
+
+    async def test_one_that_says_nothing_does_not_keep_it_from_starting(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ):
+        """However long the database may take by the settings: others probe whether it has started."""
+        app = create_app(settings)
+
+        async def for_ever(_: SqlStore) -> str:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        monkeypatch.setattr(SqlStore, "revision", for_ever)
+        monkeypatch.setattr("parley.main.START_SECONDS", 0.1)
+        monkeypatch.setattr("parley.services.health.PROBE_SECONDS", 0)
+        async with app.router.lifespan_context(app):
+            assert 200 == (await ask(app, "/health")).status_code
 
     async def test_elsewhere_than_in_production_it_starts(self, login: Login):
         await login.do("ALTER ROLE {role} SUPERUSER")
