@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import pytest
 from fastapi import FastAPI
@@ -9,7 +10,9 @@ from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import text
 
 from parley.core.database import create_engine
+from parley.core.errors import DatabaseUnavailable
 from parley.core.settings import Settings
+from parley.crud.sql.database import SqlDatabase
 from parley.main import create_app
 from parley.wiring import open_store
 from tests.conftest import SECRET
@@ -152,6 +155,33 @@ class TestBreaker:
 
             proxy.thaw()
             await until_healthy(client)
+        await store.close()
+
+    async def test_a_slow_database_that_is_back_is_believed(
+        self, wire: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch
+    ):
+        """From far away a connection alone takes more than a second."""
+        proxy, url = wire
+        select_one = SqlDatabase._select_one  # noqa: SLF001 - nobody else asks it
+
+        async def from_far_away(self: SqlDatabase) -> None:
+            await asyncio.sleep(1.5)  # the time itself is the matter
+            await select_one(self)
+
+        monkeypatch.setattr(SqlDatabase, "_select_one", from_far_away)
+        store = patient_store(url)
+        await proxy.refuse()
+        for _ in range(5):
+            with pytest.raises(DatabaseUnavailable):
+                await store.ping()
+        await proxy.serve()
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                with suppress(DatabaseUnavailable):
+                    await store.ping()
+                    break
+                await asyncio.sleep(0.05)
         await store.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from parley.core.database import Pooler, create_engine, for_reading
-from parley.core.errors import DatabaseUnavailable, Overloaded
+from parley.core.errors import ConversationNotFound, DatabaseUnavailable, Overloaded
 from parley.core.ids import new_id
 from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.sql.store import SqlStore
@@ -213,6 +213,29 @@ class TestRoom:
                 await delete(bob)
             with pytest.raises(Overloaded):
                 await first
+        await store.close()
+
+    async def test_nor_where_all_that_it_said_meanwhile_is_that_something_is_not_there(
+        self, postgres: DatabaseUrls, alice: str, bob: str
+    ):
+        engine = create_engine(postgres.api, pool_size=1, timeout_seconds=5)
+        store = SqlStore(engine, timeout_seconds=5)
+        made = await make_conversation(store, alice)
+
+        async def look_in_vain() -> None:
+            async with store.begin(bob) as tx:
+                await asyncio.sleep(2)  # it is the time that counts, and no state
+                await tx.conversations.get(new_id())
+
+        async with connected(postgres.owner) as owner, owner.transaction():
+            await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
+            looking = asyncio.create_task(look_in_vain())
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                async with store.begin(alice) as tx:
+                    await tx.conversations.delete(made.id)
+            with pytest.raises(ConversationNotFound):
+                await looking
         await store.close()
 
     async def test_nor_one_that_is_away_for_a_slow_one(self):

@@ -22,7 +22,8 @@ def breaker(database: Database) -> Breaker:
 
 
 @pytest.fixture
-def hasty(database: Database) -> Breaker:
+def hasty(database: Database, monkeypatch: pytest.MonkeyPatch) -> Breaker:
+    monkeypatch.setattr("parley.core.resilience.PAUSE_SECONDS", MOMENT_SECONDS)
     return Breaker(database.ping, failures=1, probe_seconds=MOMENT_SECONDS)
 
 

@@ -44,6 +44,8 @@ _SQLSTATES = {
     "22": Fault.CALLER,
     "23": Fault.CALLER,
 }
+# Between two probes of a database that cannot be reached.
+PAUSE_SECONDS = 1.0
 _READ_ONLY_STATE = "25006"
 _SQLITE_READ_ONLY = 8
 
@@ -112,7 +114,8 @@ class Breaker:
     Refuses at once while the database cannot be reached, so that nobody waits for a time-out.
 
     Trips after `failures` within `window_seconds` that are connection failures; nothing else
-    counts. One background probe, and no user's request, finds out when it is back.
+    counts. One background probe, and no user's request, finds out when it is back; it has
+    `probe_seconds`, which are to do for a connection and an answer.
     https://martinfowler.com/bliki/CircuitBreaker.html
     """
 
@@ -120,9 +123,9 @@ class Breaker:
         self,
         probe: Callable[[], Awaitable[None]],
         *,
+        probe_seconds: float,
         failures: int = 5,
         window_seconds: float = 10,
-        probe_seconds: float = 1,
     ) -> None:
         self._probe = probe
         self._failed_at: deque[float] = deque(maxlen=failures)
@@ -165,7 +168,7 @@ class Breaker:
     async def _until_it_answers(self) -> None:
         try:
             while not await self._answers():  # noqa: ASYNC110 - what is awaited is not ours
-                await asyncio.sleep(self._probe_seconds)
+                await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self._failed_at.clear()
             self._probing = None

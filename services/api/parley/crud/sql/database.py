@@ -21,7 +21,7 @@ from parley.core.database import (
     connections_of,
     for_reading,
 )
-from parley.core.errors import Overloaded
+from parley.core.errors import AppError, Overloaded
 from parley.core.places import Places
 from parley.core.resilience import Breaker, Fault, as_app_error, classify
 from parley.schemas.health import Pool
@@ -47,7 +47,7 @@ class SqlDatabase:
             for_reading(engine), autoflush=False, expire_on_commit=False
         )
         self._answered_at = -inf
-        self._breaker = Breaker(self._select_one)
+        self._breaker = Breaker(self._select_one, probe_seconds=self._timeout_seconds)
         patience = _SHARE_OF_WAITING * self._timeout_seconds
         if self._has_rls:
             self._places = Places(connections_of(engine))
@@ -94,18 +94,19 @@ class SqlDatabase:
     async def _in_time(self, room: AbstractAsyncContextManager[None]) -> AsyncGenerator[None]:
         clock = asyncio.get_running_loop().time
         began_at = clock()
-        waited = 0.0
+        waited: float | None = None
         try:
             async with asyncio.timeout(self._timeout_seconds) as deadline, room:
                 waited = clock() - began_at
                 yield
         except TimeoutError as late:
-            is_there = waited > self._telling_seconds and self._answered_at > began_at
-            if is_there and deadline.expired():
+            has_waited = waited is not None and waited > self._telling_seconds
+            if has_waited and self._answered_at > began_at and deadline.expired():
                 raise Overloaded(_NO_ROOM) from late
             raise
-        except DBAPIError as refusal:
-            if classify(refusal) is not Fault.CONNECTION:
+        except (DBAPIError, AppError) as refusal:
+            # What was refused before there was room for it, the server has not heard of.
+            if waited is not None and classify(refusal) is not Fault.CONNECTION:
                 self._answered_at = clock()
             raise
         self._answered_at = clock()
