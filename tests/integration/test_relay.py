@@ -326,9 +326,9 @@ class TestMirror:
             before = asyncio.all_tasks()
             reading = await there.turns.read(alice, started.turn_id)
             await anext(reading.events.read(1))
-            assert before != asyncio.all_tasks()
+            assert asyncio.all_tasks() - before
             reading.leave()
-            await eventually(lambda: before == asyncio.all_tasks())
+            await eventually(lambda: not asyncio.all_tasks() - before)
             model.gate.set()
             await here.idle()
 
