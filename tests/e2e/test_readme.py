@@ -32,7 +32,7 @@ class TestReadme:
 
         assert ["docker compose up --build --wait", "make run"] == starts
 
-    @pytest.mark.timeout(300)
+    @pytest.mark.timeout(600)
     def test_make_run_serves_and_every_line_prints_what_is_promised(
         self, fresh_copy: Path, tmp_path: Path
     ):
