@@ -124,7 +124,7 @@ class Server:
 
     def wait(self) -> int:
         assert self._process is not None
-        return self._process.wait(timeout=START_SECONDS)
+        return self._process.wait(timeout=PATIENCE_SECONDS)
 
     def _end(self, how: signal.Signals) -> int:
         assert self._process is not None

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
 from tests.logins import login_beside
-from tests.processes import START_SECONDS, Server, free_port, until
+from tests.processes import PATIENCE_SECONDS, Server, free_port, until
 from tests.proxy import proxied
 
 PARLEY = (sys.executable, "-m", "parley.cli")
@@ -44,7 +44,7 @@ def run(tmp_path: Path, production: dict[str, str]) -> Run:
             capture_output=True,
             text=True,
             check=False,
-            timeout=START_SECONDS,
+            timeout=PATIENCE_SECONDS,
         )
 
     return to_its_end
