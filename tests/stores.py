@@ -1,10 +1,12 @@
 """Stores that wait for a busy machine, and stores with something around their transactions."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from parley.core.database import create_engine
+from parley.core.errors import DatabaseUnavailable
 from parley.crud.ports import Store, Transaction
 from parley.crud.sql.store import SqlStore
 
@@ -17,6 +19,16 @@ def patient_store(url: str, **options: Any) -> SqlStore:
     """`options` are the engine's. A busy machine is no slow server; those have tests of their own."""
     engine = create_engine(url, timeout_seconds=TIMEOUT_SECONDS, **options)
     return SqlStore(engine, timeout_seconds=TIMEOUT_SECONDS)
+
+
+async def until_back(store: Store, seconds: float) -> None:
+    """Fails where its database is not by then."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await store.ping()
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.05)
 
 
 async def nothing(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - as `begin` has it

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +24,7 @@ from tests.factories import make_account
 from tests.poolers import pgbouncer
 from tests.processes import Server
 from tests.proxy import proxied
-from tests.stores import TIMEOUT_SECONDS, patient_store
+from tests.stores import TIMEOUT_SECONDS, patient_store, until_back
 
 TRANSACTIONS = 5_000
 USERS = 12
@@ -224,10 +224,5 @@ class TestOutage:
                         await store.ping()
 
                 await proxy.serve()
-                async with asyncio.timeout(BACK_SECONDS):
-                    while True:
-                        with suppress(DatabaseUnavailable):
-                            await store.ping()
-                            break
-                        await asyncio.sleep(0.05)
+                await until_back(store, BACK_SECONDS)
                 await store.close()

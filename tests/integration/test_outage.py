@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 import pytest
 from fastapi import FastAPI
@@ -20,7 +19,7 @@ from tests.databases import DatabaseUrls, connected
 from tests.factories import make_account
 from tests.proxy import Proxy, proxied
 from tests.responders import Gated, Scripted
-from tests.stores import patient_store
+from tests.stores import patient_store, until_back
 
 # What a client waits for an answer to give up: far beyond what is promised, for a busy machine.
 PATIENCE_SECONDS = 30
@@ -176,12 +175,7 @@ class TestBreaker:
                 await store.ping()
         await proxy.serve()
 
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                with suppress(DatabaseUnavailable):
-                    await store.ping()
-                    break
-                await asyncio.sleep(0.05)
+        await until_back(store, PATIENCE_SECONDS)
         await store.close()
 
 
