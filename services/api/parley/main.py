@@ -10,7 +10,6 @@ import structlog
 from fastapi import FastAPI
 
 from parley import __version__, middleware, problems
-from parley.core.errors import Unavailable
 from parley.core.logging import configure_logging, frames_of
 from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import Store
@@ -151,7 +150,7 @@ async def _look_around(services: Services) -> Readiness:
         DatabaseRefused: it answers, and must not be used so.
     """
     found = "disconnected"
-    with suppress(Unavailable, TimeoutError):
+    with suppress(TimeoutError):
         async with asyncio.timeout(START_SECONDS):
             found = await services.health.examine()
     readiness = await services.health.ready()

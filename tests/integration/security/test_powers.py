@@ -12,7 +12,6 @@ from parley.core.errors import DatabaseUnavailable
 from parley.core.settings import Settings
 from parley.crud.sql.store import SqlStore
 from parley.main import DatabaseRefused, create_app
-from parley.services.health import HealthService
 from tests.conftest import SECRET
 from tests.databases import DatabaseUrls
 from tests.factories import make_account
@@ -154,13 +153,13 @@ class TestStart:
     ):
         await login.do("ALTER ROLE {role} BYPASSRLS")
         app = create_app(settings)
-        examine = HealthService.examine
+        revision = SqlStore.revision
 
-        async def away_at_first(_: HealthService) -> str:
-            monkeypatch.setattr(HealthService, "examine", examine)
+        async def away_at_first(_: SqlStore) -> str:
+            monkeypatch.setattr(SqlStore, "revision", revision)
             raise DatabaseUnavailable
 
-        monkeypatch.setattr(HealthService, "examine", away_at_first)
+        monkeypatch.setattr(SqlStore, "revision", away_at_first)
         with pytest.raises(DatabaseRefused):
             async with app.router.lifespan_context(app):
                 pass

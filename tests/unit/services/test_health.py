@@ -29,7 +29,7 @@ class Slow(MemoryStore):
 
 @pytest.mark.parametrize(
     ("name", "questions"),
-    [("ready", ["ping", "revision"]), ("database", ["revision"]), ("service", ["ping"])],
+    [("ready", ["revision"]), ("database", ["revision"]), ("service", ["ping"])],
 )
 async def test_however_many_ask_the_database_is_asked_once(name: str, questions: list[str]):
     """Nobody needs a token for it: a flood of them would go before everybody who has one."""
@@ -46,3 +46,20 @@ async def test_however_many_ask_the_database_is_asked_once(name: str, questions:
     assert {"ready", "ok"} >= {answer.status for answer in answers}
     await getattr(health, name)()
     assert len(store.asked) > len(questions)
+
+
+async def test_what_a_database_far_away_says_counts_though_no_probe_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """One that is never heard in time would keep a process from ever being ready."""
+    store = Slow()
+    health = HealthService(store, TurnRunner(store), version="1", refuses_faults=False)
+    monkeypatch.setattr("parley.services.health.PROBE_SECONDS", 0.01)
+    for _ in range(2):
+        too_early = await health.ready()
+        assert ("not-ready", "disconnected") == (too_early.status, too_early.database)
+    store.answers.set()
+    monkeypatch.setattr("parley.services.health.PROBE_SECONDS", 30)
+
+    assert "ready" == (await health.ready()).status
+    assert 1 == store.asked.count("revision")

@@ -1,7 +1,6 @@
 """Whether this process serves, and what it can reach."""
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Literal
@@ -29,6 +28,7 @@ class HealthService:
         self._revision: str | None = None
         self._is_fit = not refuses_faults
         self._pinged = Joined(self._ping)
+        self._examined = Joined(self._examine)
         self._looked_at = Joined(self._look)
         self._measured = Joined(self._measure)
 
@@ -49,26 +49,20 @@ class HealthService:
         """
         database = await self._looked_at.ask()
         draining = self._runner.is_draining
-        is_ready = self._is_fit and is_served_by(self._revision) and not draining
         return Readiness(
-            status="ready" if is_ready else "not-ready",
+            status="ready" if self._is_usable and not draining else "not-ready",
             database=database,
             schema_revision=self._revision,
             draining=draining,
         )
 
-    async def examine(self) -> Literal["connected", "refused"]:
+    async def examine(self) -> Literal["connected", "disconnected", "refused"]:
         """
         What `ready` finds out; in the database's own time, which is more than a probe has.
 
-        Raises:
-            Unavailable: it does not answer.
+        It goes on, and counts, when whoever asks waits no longer.
         """
-        if not is_served_by(self._revision):
-            self._revision = await self._store.revision()
-        if not self._is_fit:
-            self._is_fit = not await self._store.faults()
-        return "connected" if self._is_fit else "refused"
+        return await self._examined.ask()
 
     async def database(self) -> DatabaseHealth:
         return await self._measured.ask()
@@ -81,12 +75,28 @@ class HealthService:
             timestamp=datetime.now(UTC),
         )
 
+    @property
+    def _is_usable(self) -> bool:
+        return self._is_fit and is_served_by(self._revision)
+
+    async def _examine(self) -> Literal["connected", "disconnected", "refused"]:
+        try:
+            if not is_served_by(self._revision):
+                self._revision = await self._store.revision()
+            if not self._is_fit:
+                self._is_fit = not await self._store.faults()
+        except Unavailable:
+            return "disconnected"
+        return "connected" if self._is_fit else "refused"
+
     async def _look(self) -> Literal["connected", "disconnected", "refused"]:
-        database: Literal["connected", "disconnected", "refused"] = await self._pinged.ask()
-        if database == "connected":
-            with suppress(Unavailable):
-                database = await self.examine()
-        return database
+        if self._is_usable:
+            return await self._pinged.ask()
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await self.examine()
+        except TimeoutError:
+            return "disconnected"
 
     async def _measure(self) -> DatabaseHealth:
         asked_at = monotonic()
