@@ -2,6 +2,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack
 from io import StringIO
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from parley.core.logging import configure_logging
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
 from parley.crud.memory.store import MemoryStore, empty_tables
-from parley.crud.ports import Store
+from parley.crud.ports import Blobs, Store
 from parley.main import create_app
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
+from parley.wiring import open_blobs
 from tests.databases import Databases, DatabaseUrls
 from tests.factories import make_account, session_of
+from tests.s3 import make_bucket, s3_server
 from tests.servers import postgres_server, redis_server
 from tests.stores import TIMEOUT_SECONDS, patient_store
 
@@ -88,6 +91,12 @@ def redis_url() -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
+def s3_url() -> Generator[str]:
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def databases(postgres_admin_url: str) -> Generator[Databases]:
     databases = Databases(postgres_admin_url)
     asyncio.run(databases.make_template(upgrade))
@@ -148,6 +157,30 @@ async def store(store_url: str | None) -> AsyncGenerator[Store]:
 @pytest.fixture
 def settings() -> Settings:
     return Settings(auth_secret=SECRET)
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def file_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """A file store of each kind; a test that asks for it runs on all of them."""
+    match request.param:
+        case "memory":
+            return {"files_url": "memory://"}
+        case "file":
+            return {"files_url": f"file://{tmp_path}/files"}
+        case _:
+            endpoint = request.getfixturevalue("s3_url")
+            return {
+                "files_url": f"s3://{make_bucket(endpoint)}/some/where",
+                "s3_endpoint": endpoint,
+                "s3_access_key_id": "parley",
+                "s3_secret_access_key": SECRET,
+            }
+
+
+@pytest.fixture
+async def blobs(file_settings: dict[str, str]) -> AsyncGenerator[Blobs]:
+    async with AsyncExitStack() as closing:
+        yield open_blobs(Settings(**file_settings), closing)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from parley.schemas.conversations import (
     MessageStatus,
     Order,
 )
+from parley.schemas.files import Allowance, FileMetadata, NewFile
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
 
@@ -55,6 +56,17 @@ async def make_account(store: Store, user_id: str) -> str:
 async def make_conversation(store: Store, user_id: str, **fields: Any) -> Conversation:
     async with store.begin(user_id) as tx:
         return await tx.conversations.create(new_id(), ConversationDraft(**fields))
+
+
+def new_file(**fields: Any):
+    given = {"filename": "a.txt", "content_type": "text/plain", "size": 5, "sha256": "0" * 64}
+    return NewFile(id=new_id(), **given | fields)
+
+
+async def make_file(store: Store, user_id: str, **fields: Any) -> FileMetadata:
+    """What is known of one; it has no bytes."""
+    async with store.begin(user_id) as tx:
+        return await tx.files.add(new_file(**fields), Allowance(2**40, 10_000))
 
 
 async def accept(store: Store, user_id: str, turn: NewTurn) -> NewTurn:

@@ -21,13 +21,15 @@ def default_of(name: str) -> str:
         default = default.get_secret_value()
     if isinstance(default, tuple):
         default = ",".join(default)
+    if isinstance(default, bool):
+        default = str(default).lower()
     return "" if default is None else str(default)
 
 
 class TestSettings:
     def test_the_example_has_every_setting_with_its_meaning_and_default(self):
         example = (ROOT / ".env.example").read_text()
-        blocks = re.findall(r"^# (.+)\n([A-Z_]+)=(.*)$", example, re.MULTILINE)
+        blocks = re.findall(r"^# (.+)\n([A-Z0-9_]+)=(.*)$", example, re.MULTILINE)
 
         assert [
             (field.description, name.upper(), default_of(name))
@@ -36,7 +38,9 @@ class TestSettings:
 
     def test_the_readmes_table_has_every_setting_with_its_meaning_and_default(self):
         rows = re.findall(
-            r"^\| `([A-Z_]+)` \| (.*?) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+            r"^\| `([A-Z0-9_]+)` \| (.*?) \| (.+) \|$",
+            (ROOT / "README.md").read_text(),
+            re.MULTILINE,
         )
 
         assert [

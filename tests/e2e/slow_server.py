@@ -23,7 +23,7 @@ class Waiting:
     async def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str]:
         yield "first "
         async with self._looking:
-            while not Path("go").exists():  # noqa: ASYNC240 - the signal of another process
+            while not Path("go").exists():
                 await asyncio.sleep(0.02)
         for _ in range(self._times):
             yield f"re: {prompt[-1].content}"

@@ -105,7 +105,7 @@ async def read_at_once(
             arriving.release()
             expected -= 1
             if expected == 0:
-                go.touch()  # noqa: ASYNC240 - the signal to another process
+                go.touch()
             rest = [piece async for piece in pieces]
         return "".join([text, *rest]).replace(HEARTBEAT, "")
 

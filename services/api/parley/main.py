@@ -4,18 +4,21 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
 from fastapi import FastAPI
 
 from parley import __version__, middleware, problems
+from parley.core.errors import FileTooLarge
 from parley.core.logging import configure_logging, frames_of
 from parley.core.settings import InvalidSettings, Settings, load_settings
 from parley.crud.ports import Store
 from parley.dependencies.services import Services
-from parley.routers import auth, chat, conversations, docs, health, keys, me, metrics, turns
+from parley.routers import auth, chat, conversations, docs, files, health, keys, me, metrics, turns
 from parley.routers._deprecation import deprecated
+from parley.routers._uploads import FORM_BYTES_MAX
 from parley.schemas.health import Readiness
 from parley.services.responders.base import Responder
 from parley.services.turns.runner import TurnRunner
@@ -32,6 +35,7 @@ Every error is a problem (RFC 9457); branch on its `code`.
 TAGS = [
     {"name": "chat", "description": "Send a message, get a reply; both are recorded, or neither."},
     {"name": "conversations", "description": "What was said, and what the model is told first."},
+    {"name": "files", "description": "What is attached to messages. Nobody else gets it."},
     {"name": "accounts", "description": "Accounts that Parley keeps itself."},
     {"name": "health", "description": "For probes and status pages; no token needed."},
 ]
@@ -44,6 +48,8 @@ ALIAS_DEPRECATED = deprecated(
 
 # Of the database's own time, which may be a minute: whoever probes whether this has started waits less.
 START_SECONDS = 10.0
+# A telephone on a bad line sends more.
+SLOWEST_UPLOAD_BYTES_PER_SECOND = 32 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -103,9 +109,18 @@ def _add_layer(app: FastAPI, settings: Settings, runner: TurnRunner) -> None:
             settings.cors_origins, with_credentials="better-auth" in settings.auth_mode
         ),
         hosts=middleware.Hosts(_hosts(settings)),
-        request_max_bytes=settings.request_max_bytes,
-        body_timeout_seconds=settings.body_timeout_seconds,
+        allowance=middleware.Allowance(settings.request_max_bytes, settings.body_timeout_seconds),
+        allowances={("POST", f"/api/v1{files.UPLOAD_PATH}"): _upload_allowance(settings)},
         trusted_proxies=settings.trusted_proxies,
+    )
+
+
+def _upload_allowance(settings: Settings) -> middleware.Allowance:
+    return middleware.Allowance(
+        settings.upload_max_bytes + FORM_BYTES_MAX,
+        settings.body_timeout_seconds,
+        SLOWEST_UPLOAD_BYTES_PER_SECOND,
+        partial(FileTooLarge, settings.upload_max_bytes),
     )
 
 
@@ -166,6 +181,7 @@ def _include_routers(app: FastAPI, *, has_local_accounts: bool) -> None:
     app.include_router(conversations.router, prefix="/api/v1")
     app.include_router(chat.regenerating, prefix="/api/v1")
     app.include_router(turns.router, prefix="/api/v1")
+    app.include_router(files.router, prefix="/api/v1")
     app.include_router(me.router, prefix="/api/v1")
     if has_local_accounts:
         app.include_router(auth.router, prefix="/api/v1")

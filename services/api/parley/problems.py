@@ -14,6 +14,7 @@ from parley.core.errors import (
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
+    RangeNotSatisfiable,
     RouteNotFound,
     Unauthenticated,
 )
@@ -46,6 +47,8 @@ def response_for(scope: Scope, error: AppError, *, faults: list[Fault] | None = 
     )
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = error.challenge
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size}"
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response

@@ -177,7 +177,7 @@ class TestEnd:
 
     async def test_of_a_disabled_account_it_is_refused(self, make_key, status, store: Store):
         made = (await make_key()).json()
-        await OperatorService(store, None).disable("ann@example.com")
+        await OperatorService(store, None, None).disable("ann@example.com")
 
         assert 401 == await status(made["key"])
 

@@ -250,7 +250,7 @@ class TestLogin:
     ):
         """Each costs one comparison of a password: that is what the time goes into."""
         await post("register", email="bob@example.com", password=PASSWORD)
-        await OperatorService(store, None).disable("bob@example.com")
+        await OperatorService(store, None, None).disable("bob@example.com")
         compared: list[bool] = []
         matches = Passwords.matches
 
@@ -290,7 +290,7 @@ class TestRegistration:
         assert (403, "registration-closed") == (response.status_code, response.json()["code"])
         assert None is await store.resolve(EmailCredential("ann@example.com"))
         registration = Registration(email="ann@example.com", password=SecretStr(PASSWORD))
-        await OperatorService(store, Passwords()).create(registration)
+        await OperatorService(store, Passwords(), None).create(registration)
         assert 200 == (await post("login", **credentials)).status_code
 
 
@@ -379,7 +379,7 @@ class TestAudit:
         assert ["key-created", "access-refused"] == events(logged)
 
     async def test_what_operators_do_is_recorded(self, store: Store, logged: StringIO):
-        operator = OperatorService(store, Passwords())
+        operator = OperatorService(store, Passwords(), None)
         registration = Registration(email="ben@example.com", password=SecretStr(PASSWORD))
         user = await operator.create(registration)
         await operator.disable(user.email)

@@ -24,6 +24,7 @@ SECRETS = [
     "database_url",
     "openai_api_key",
     "redis_url",
+    "s3_secret_access_key",
 ]
 every_secret = pytest.mark.parametrize("name", SECRETS)
 

@@ -9,6 +9,7 @@ SECRETS = {
     "auth_secret_previous": CANARY,
     "better_auth_secret": CANARY,
     "openai_api_key": CANARY,
+    "s3_secret_access_key": CANARY,
     "database_url": f"postgresql://parley:{CANARY}@db/parley",
     "database_migration_url": f"postgresql://parley:{CANARY}@db/parley",
     "better_auth_database_url": f"postgresql://parley:{CANARY}@db/parley",

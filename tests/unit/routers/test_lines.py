@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from parley.core.errors import ConversationNotFound
-from parley.routers._lines import JsonLines
+from parley.routers._lines import JsonLines, lines_of
 from parley.schemas.base import Entity
 
 END = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -66,8 +66,8 @@ class Reader:
 
 
 async def answer(values: Values, reader: Reader) -> "asyncio.Task[None]":
-    stream = values.stream()
-    response = JsonLines(await anext(stream), stream, filename="numbers.jsonl")
+    lines = lines_of(values.stream())
+    response = JsonLines(await anext(lines), lines, filename="numbers.jsonl")
     return asyncio.create_task(response({}, reader.receive, reader.send))
 
 

@@ -3,6 +3,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from parley.core.errors import AppError, Unavailable
+from parley.core.logging import configure_logging
 from parley.core.settings import InvalidSettings, Settings, load_settings
 
 app = typer.Typer(
@@ -21,8 +23,10 @@ app = typer.Typer(
 )
 user = typer.Typer(help="Accounts that Parley keeps itself.", no_args_is_help=True)
 key = typer.Typer(help="API keys of those accounts.", no_args_is_help=True)
+files = typer.Typer(help="The bytes of users' files.", no_args_is_help=True)
 app.add_typer(user, name="user")
 app.add_typer(key, name="key")
+app.add_typer(files, name="files")
 
 Result = TypeVar("Result")
 PasswordStdin = Annotated[
@@ -87,9 +91,11 @@ def migrate() -> None:
 
 @app.command()
 def doctor(*, as_json: Json = False) -> None:
-    """Check settings, database, schema, Redis and model; exit 1 if anything is wrong."""
+    """Check settings, database, schema, Redis, file store and model; exit 1 if anything is wrong."""
     from parley.cli.doctor import examine  # noqa: PLC0415
 
+    # What a part of ours would log is in the findings.
+    configure_logging("ERROR", None)
     findings = asyncio.run(examine())
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
@@ -200,6 +206,32 @@ def create_key(
         lambda settings: users.create_key(settings, email, name, expires_in_days)
     )
     typer.echo(created.model_dump_json() if as_json else created.key)
+
+
+@files.command("sweep")
+def sweep_files(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also where the database knows of no file at all.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Remove bytes that are no user's file, an hour after they came; name files that lost theirs.
+
+    As the database's owner: DATABASE_MIGRATION_URL. Exit 1 if a file has lost its bytes.
+    """
+    from parley.cli.files import Rejected, lines_of, sweep  # noqa: PLC0415
+
+    with _plainly():
+        try:
+            swept = asyncio.run(sweep(load_settings(), takes_away=not dry_run, takes_all=yes))
+        except Rejected as refused:
+            _fail(str(refused))
+    said = [json.dumps(asdict(swept), default=str)] if as_json else lines_of(swept)
+    typer.echo("\n".join(said))
+    raise typer.Exit(1 if swept.lost else 0)
 
 
 def _new_password(*, from_stdin: bool) -> str:

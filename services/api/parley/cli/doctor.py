@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from parley.core.database import engine_url
-from parley.core.errors import Unavailable
+from parley.core.errors import AppError, Unavailable
 from parley.core.security.configured import keys_urls_of
 from parley.core.security.jwks import Jwks
 from parley.core.security.keys import KeysUnreadable
@@ -16,7 +16,7 @@ from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.redis.connection import ping
 from parley.services.health import is_served_by
 from parley.services.responders.base import Fault
-from parley.wiring import open_openai, open_sessions, open_store
+from parley.wiring import open_blobs, open_openai, open_sessions, open_store
 
 MODEL_SECONDS = 10
 
@@ -38,6 +38,7 @@ async def examine() -> list[Finding]:
         Finding("settings", ok=True, detail=settings.environment),
         *await _database(settings),
         await _redis(settings),
+        await _files(settings),
         *await _issuers(settings),
         await _model(settings),
     ]
@@ -138,6 +139,16 @@ async def _redis(settings: Settings) -> Finding:
     except Unavailable:
         return Finding("redis", ok=False, detail="REDIS_URL does not answer: is it running?")
     return Finding("redis", ok=True, detail="answers")
+
+
+async def _files(settings: Settings) -> Finding:
+    async with AsyncExitStack() as closing:
+        try:
+            await open_blobs(settings, closing).check()
+        except AppError as error:
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            return Finding("files", ok=False, detail=f"{settings.files_url} is no good: {reason}")
+    return Finding("files", ok=True, detail=f"{settings.files_url} takes files")
 
 
 async def _model(settings: Settings) -> Finding:

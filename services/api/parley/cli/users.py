@@ -1,6 +1,7 @@
 """What the commands do to accounts, as the API's role: every rule of the store holds here too."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -13,9 +14,10 @@ from parley.core.settings import Settings
 from parley.crud.ports import Store
 from parley.schemas.accounts import Email, Registration, User
 from parley.schemas.keys import CreatedKey, KeyDraft
+from parley.services.files.erasing import Eraser
 from parley.services.keys import KeyService
 from parley.services.operators import AccountUnknown, OperatorService
-from parley.wiring import open_store
+from parley.wiring import open_blobs, open_store
 
 Result = TypeVar("Result")
 
@@ -33,7 +35,7 @@ async def create(settings: Settings, email: str, password: str) -> User:
     """
     _want_local_accounts(settings)
     registration = _checked(Registration, email=email, password=SecretStr(password))
-    return await _with_store(settings, lambda store: _operator(store).create(registration))
+    return await _with_store(settings, lambda operator, _: operator.create(registration))
 
 
 async def reset_password(settings: Settings, email: str, password: str) -> str:
@@ -44,7 +46,7 @@ async def reset_password(settings: Settings, email: str, password: str) -> str:
     """
     _want_local_accounts(settings)
     registration = _checked(Registration, email=email, password=SecretStr(password))
-    return await _with_store(settings, lambda store: _operator(store).reset_password(registration))
+    return await _with_store(settings, lambda operator, _: operator.reset_password(registration))
 
 
 async def disable(settings: Settings, email: str) -> str:
@@ -54,19 +56,19 @@ async def disable(settings: Settings, email: str) -> str:
         DatabaseUnavailable: no answer in time.
     """
     address = _address(email)
-    return await _with_store(settings, lambda store: _operator(store).disable(address))
+    return await _with_store(settings, lambda operator, _: operator.disable(address))
 
 
 async def enable(settings: Settings, email: str) -> str:
     """As `disable`."""
     address = _address(email)
-    return await _with_store(settings, lambda store: _operator(store).enable(address))
+    return await _with_store(settings, lambda operator, _: operator.enable(address))
 
 
 async def delete(settings: Settings, email: str) -> str:
     """As `disable`."""
     address = _address(email)
-    return await _with_store(settings, lambda store: _operator(store).delete(address))
+    return await _with_store(settings, lambda operator, _: operator.delete(address))
 
 
 async def create_key(
@@ -83,8 +85,8 @@ async def create_key(
     expires_at = expires_in_days and datetime.now(UTC) + timedelta(days=expires_in_days)
     draft = _checked(KeyDraft, name=name, expires_at=expires_at)
 
-    async def make(store: Store) -> CreatedKey:
-        user_id = await _operator(store).find(address)
+    async def make(operator: OperatorService, store: Store) -> CreatedKey:
+        user_id = await operator.find(address)
         return await KeyService(store, Cursors()).create(user_id, draft)
 
     return await _with_store(settings, make)
@@ -96,21 +98,20 @@ def _want_local_accounts(settings: Settings) -> None:
         raise Rejected(msg)
 
 
-def _operator(store: Store) -> OperatorService:
-    return OperatorService(store, Passwords())
-
-
-async def _with_store(settings: Settings, act: Callable[[Store], Awaitable[Result]]) -> Result:
+async def _with_store(
+    settings: Settings, act: Callable[[OperatorService, Store], Awaitable[Result]]
+) -> Result:
     # For the audit: whoever works from a shell is recorded as well.
     configure_logging(settings.log_level, settings.log_format)
-    store = open_store(settings)
-    try:
-        return await act(store)
-    except AccountUnknown as unknown:
-        msg = f"No account has the address {unknown}."
-        raise Rejected(msg) from None
-    finally:
-        await store.close()
+    async with AsyncExitStack() as closing:
+        store = open_store(settings)
+        closing.push_async_callback(store.close)
+        eraser = Eraser(open_blobs(settings, closing))
+        try:
+            return await act(OperatorService(store, Passwords(), eraser), store)
+        except AccountUnknown as unknown:
+            msg = f"No account has the address {unknown}."
+            raise Rejected(msg) from None
 
 
 def _address(email: str) -> str:

@@ -73,6 +73,15 @@ class Limits:
         # No user's id has a slash.
         await self._take(user_id, f"{user_id}/reading")
 
+    async def take_transfer_slot(self, user_id: str) -> None:
+        """
+        For a file's bytes, up or down. There are as many of these again.
+
+        Raises:
+            TooManyStreams: as above.
+        """
+        await self._take(user_id, f"{user_id}/transfer")
+
     async def _take(self, user_id: str, holder: str) -> Slot:
         try:
             slot = await self._streams.take(holder)

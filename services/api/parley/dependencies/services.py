@@ -10,6 +10,7 @@ from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.chat import ChatService
 from parley.services.conversations import ConversationService
+from parley.services.files.service import FileService
 from parley.services.health import HealthService
 from parley.services.keys import KeyService
 from parley.services.limits import LimitService
@@ -29,6 +30,7 @@ class Services:
     chat: ChatService
     conversations: ConversationService
     cookies: CookieRules | None
+    files: FileService
     health: HealthService
     keys: KeyService
     relay: Relay
@@ -56,6 +58,10 @@ async def conversations(request: Request) -> ConversationService:
     return (await services(request)).conversations
 
 
+async def files(request: Request) -> FileService:
+    return (await services(request)).files
+
+
 async def health(request: Request) -> HealthService:
     return (await services(request)).health
 
@@ -75,6 +81,7 @@ async def turns(request: Request) -> TurnService:
 Accounts = Annotated[AccountService, Depends(accounts)]
 Chat = Annotated[ChatService, Depends(chat)]
 Conversations = Annotated[ConversationService, Depends(conversations)]
+Files = Annotated[FileService, Depends(files)]
 HealthChecks = Annotated[HealthService, Depends(health)]
 Keys = Annotated[KeyService, Depends(keys)]
 Sessions = Annotated[SessionService, Depends(sessions)]

@@ -1,8 +1,10 @@
 """The body of a request, up to a limit and in time."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from math import inf
+from typing import NamedTuple, NoReturn
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -14,23 +16,36 @@ _DISCARDED_MAX_BYTES = 16 * 1024**2
 _DISCARD_SECONDS = 5.0
 
 
+class Allowance(NamedTuple):
+    """
+    How large a body may be, and how long it may be waited for altogether: `seconds`, and one more
+    for each `bytes_per_second` that have come. `refusal` is of one that is larger.
+    """
+
+    max_bytes: int
+    seconds: float
+    bytes_per_second: float = inf
+    refusal: Callable[[], AppError] = BodyTooLarge
+
+
 class Body:
     """
-    What a client sends, up to a limit; and it may be waited for `seconds` altogether.
+    What a client sends, as far as it is allowed.
 
     The time in which nobody waits for it is not the client's.
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, headers: Headers, *, max_bytes: int, seconds: float
+        self, scope: Scope, receive: Receive, headers: Headers, allowance: Allowance
     ) -> None:
         self._state = scope["state"]
         self._receive = receive
-        self._max_bytes = max_bytes
-        self._seconds = seconds
+        self._allowance = allowance
+        self._max_bytes = allowance.max_bytes
+        self._seconds = allowance.seconds
         self._received = 0
         declared = headers.get("Content-Length", "")
-        self._is_too_large = declared.isdecimal() and int(declared) > max_bytes
+        self._is_too_large = declared.isdecimal() and int(declared) > allowance.max_bytes
         self._is_compressed = any(
             coding.strip().lower() != "identity"
             for header in headers.getlist("Content-Encoding")
@@ -50,7 +65,7 @@ class Body:
         if self._is_compressed:
             self._refuse(UnsupportedEncoding())
         if self._is_too_large:
-            self._refuse(BodyTooLarge())
+            self._refuse(self._allowance.refusal())
         if self._is_whole:  # what comes now is that the client leaves
             return await self._receive()
         try:
@@ -60,7 +75,7 @@ class Body:
             self._refuse(BodyTimeout())
         # Without a Content-Length it is only as large as it turns out to be.
         if self._received > self._max_bytes:
-            self._refuse(BodyTooLarge())
+            self._refuse(self._allowance.refusal())
         if broken := self._state.get("refusal"):  # the server could not read it
             self._refuse(broken)
         return message
@@ -85,6 +100,7 @@ class Body:
         async with asyncio.timeout(self._seconds):
             message = await self._next()
         self._seconds -= clock() - began_at
+        self._seconds += len(message.get("body", b"")) / self._allowance.bytes_per_second
         return message
 
     async def _next(self) -> Message:

@@ -12,10 +12,13 @@ from starlette.types import Scope
 
 # Browsers compare: a method or a header that is not among these is not sent.
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
-_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID"
+_HEADERS = (
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range,"
+    " If-Unmodified-Since, Last-Event-ID, Range, X-Request-ID"
+)
 _EXPOSED = (
-    "Allow, Content-Disposition, Deprecation, Idempotency-Replayed, Link, RateLimit, RateLimit-Policy,"
-    " Retry-After, Sunset, WWW-Authenticate, X-Request-ID"
+    "Accept-Ranges, Allow, Content-Disposition, Content-Range, Deprecation, ETag, Idempotency-Replayed,"
+    " Link, RateLimit, RateLimit-Policy, Retry-After, Sunset, WWW-Authenticate, X-Request-ID"
 )
 _MAX_AGE_SECONDS = 600
 

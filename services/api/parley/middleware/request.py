@@ -16,7 +16,7 @@ from parley.core.errors import AppError, Draining, InternalError, RouteNotFound
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
 from parley.core.security.addresses import Network, client_address
-from parley.middleware.body import Body
+from parley.middleware.body import Allowance, Body
 from parley.middleware.cors import Cors
 from parley.middleware.hosts import Hosts
 
@@ -41,6 +41,7 @@ class RequestLayer:
     Plain ASGI: a BaseHTTPMiddleware would cost 300 µs, hide disconnects and break streams.
 
     `refuse` makes the answer to an error; it is handed in because problems are another room.
+    A body may be as its `allowance` says, or that of its method and path in `allowances`.
     `announcements` has the headers that a route sends with every answer, also a refusal.
     A request's state carries `answer_headers`, which go on its answer whatever that is, and `at_end`,
     which is called when the answer has been sent or nobody takes it any more.
@@ -59,8 +60,8 @@ class RequestLayer:
         is_leaving: Callable[[], bool],
         cors: Cors,
         hosts: Hosts,
-        request_max_bytes: int,
-        body_timeout_seconds: float,
+        allowance: Allowance,
+        allowances: Mapping[tuple[str, str], Allowance],
         trusted_proxies: Sequence[Network],
     ) -> None:
         self._app = app
@@ -69,8 +70,8 @@ class RequestLayer:
         self._is_leaving = is_leaving
         self._cors = cors
         self._hosts = hosts
-        self._request_max_bytes = request_max_bytes
-        self._body_timeout_seconds = body_timeout_seconds
+        self._allowance = allowance
+        self._allowances = allowances
         self._trusted_proxies = trusted_proxies
         self._wonders_about_proxies = not trusted_proxies
 
@@ -81,7 +82,8 @@ class RequestLayer:
         started_at = perf_counter()
         headers = Headers(scope=scope)
         self._introduce(scope, headers)
-        body = self._body(scope, receive, headers)
+        allowance = self._allowances.get((scope["method"], scope["path"]), self._allowance)
+        body = Body(scope, receive, headers, allowance)
         status = 0
 
         async def answer(message: Message) -> None:
@@ -127,15 +129,6 @@ class RequestLayer:
             # Once: most likely a proxy, all of whose clients count as one.
             self._wonders_about_proxies = False
             log.warning("forwarded-for-ignored", peer=address, set="TRUSTED_PROXIES")
-
-    def _body(self, scope: Scope, receive: Receive, headers: Headers) -> Body:
-        return Body(
-            scope,
-            receive,
-            headers,
-            max_bytes=self._request_max_bytes,
-            seconds=self._body_timeout_seconds,
-        )
 
     def _at(self, scope: Scope, headers: Headers) -> ASGIApp:
         # A route's pattern matches before a last line's end too. A path that a proxy keeps from the

@@ -3,6 +3,7 @@
 from parley.models.base import Base, UtcDateTime, utc_now
 from parley.models.conversation import ConversationRow
 from parley.models.credential import ApiKeyRow, RefreshTokenRow
+from parley.models.file import FileRow, TurnAttachmentRow
 from parley.models.message import MessageRow
 from parley.models.turn import TurnRow, WorkerRow
 from parley.models.user import UserRow
@@ -11,8 +12,10 @@ __all__ = [
     "ApiKeyRow",
     "Base",
     "ConversationRow",
+    "FileRow",
     "MessageRow",
     "RefreshTokenRow",
+    "TurnAttachmentRow",
     "TurnRow",
     "UserRow",
     "UtcDateTime",

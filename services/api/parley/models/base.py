@@ -68,4 +68,5 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime(),
         # Not JSONB, which would keep neither the order of keys nor 1.0 apart from 1.
         dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
     }

@@ -48,5 +48,7 @@ class MessageRow(Base):
     status: Mapped[str]
     model: Mapped[str | None]
     usage: Mapped[dict[str, Any] | None]
+    # Its turn's.
+    attachments: Mapped[list[dict[str, Any]] | None]
     superseded: Mapped[bool]
     created_at: Mapped[datetime]

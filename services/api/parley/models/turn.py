@@ -51,6 +51,8 @@ class TurnRow(Base):
     superseded_by: Mapped[UUID | None]
     # No foreign key: it is told to the user whose turn this is, and nothing is found by it.
     replaces: Mapped[UUID | None]
+    # The metadata of its files, which never change; that they stay is TurnAttachmentRow's business.
+    attachments: Mapped[list[dict[str, Any]] | None]
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 

@@ -3,7 +3,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Request, Response
 
-from parley.core.errors import NotYourResource
+from parley.core.errors import FileNotFound, NotYourResource
 from parley.dependencies.auth import Owner, UserId
 from parley.dependencies.idempotency import IdempotencyKey
 from parley.dependencies.limits import RequestLimits
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/{user_id}/chat", tags=["chat"], route_class=JsonRout
 regenerating = APIRouter(prefix="/conversations", tags=["chat"], route_class=JsonRoute)
 
 
-@router.post("", responses=answers(NotYourResource))
+@router.post("", responses=answers(NotYourResource, FileNotFound))
 async def send_message(
     owner: Owner,
     body: ChatRequest,
@@ -30,6 +30,7 @@ async def send_message(
     Send one message and get the reply.
 
     Without `conversation_id` a conversation is made, titled by the message's first 80 characters.
+    `attachments` go with the message: the echo tells what it was given of them.
     With `stream` or `Accept: text/event-stream` the reply comes as it is written. Closing the
     connection does not end the turn: it is recorded, and its events can be read again.
     """

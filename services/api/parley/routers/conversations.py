@@ -14,7 +14,7 @@ from parley.dependencies.auth import UserId
 from parley.dependencies.limits import RequestLimits
 from parley.dependencies.paging import LIMIT, Cursor, Limit, Sought
 from parley.dependencies.services import Conversations
-from parley.routers._lines import JsonLines
+from parley.routers._lines import JsonLines, lines_of
 from parley.routers._responses import BODY, STORE, TOKEN, JsonRoute, problems
 from parley.schemas.conversations import (
     Conversation,
@@ -174,7 +174,7 @@ async def export_conversation(
     such as deleting the conversation meanwhile, ends the connection before its end.
     """
     await limits.take_reading_slot(user_id)
-    lines = conversations.export(user_id, conversation_id)
+    lines = lines_of(conversations.export(user_id, conversation_id))
     # A refusal is raised here, before anything is sent: a problem, never half a file.
     first = await anext(lines)
     return JsonLines(first, lines, filename=f"conversation-{conversation_id}.jsonl")

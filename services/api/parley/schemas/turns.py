@@ -3,7 +3,7 @@ from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from parley.schemas.base import STORABLE, Entity, RequestBody, absent
@@ -17,6 +17,16 @@ class TurnStatus(StrEnum):
     COMPLETE = "complete"
     CANCELLED = "cancelled"
     FAILED = "failed"
+
+
+ATTACHMENTS_MAX = 10
+
+
+def _each_once(file_ids: list[UUID]) -> list[UUID]:
+    if len(set(file_ids)) < len(file_ids):
+        code, message = "attached_twice", "A file is attached once"
+        raise PydanticCustomError(code, message)
+    return file_ids
 
 
 class TurnOptions(RequestBody):
@@ -51,6 +61,16 @@ class ChatRequest(TurnOptions):
         STORABLE,
     ]
     conversation_id: UUID | None = Field(None, description="Leave it out to start a conversation.")
+    attachments: Annotated[
+        list[UUID],
+        Field(
+            max_length=ATTACHMENTS_MAX,
+            description="Ids of your files, each once: the model is shown those of text, and images if"
+            " it takes them; of all others their names.",
+            examples=[[]],
+        ),
+        AfterValidator(_each_once),
+    ] = []
     replace_last: bool = Field(
         default=False,
         strict=True,
@@ -120,6 +140,7 @@ class NewTurn(Entity):
     fence: UUID
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    attachments: list[FileMetadata] = []
     replaces: UUID | None = None
     """The turn whose place it takes, if it is recorded: the last one shown."""
 
@@ -166,6 +187,7 @@ def recorded_turn(
             role=Role.USER,
             content=turn.message,
             status=MessageStatus.COMPLETE,
+            attachments=turn.attachments,
             created_at=asked_at,
         ),
         reply=Message(

@@ -20,6 +20,7 @@ from parley.schemas.accounts import (
     Registration,
     Session,
 )
+from parley.services.files.erasing import Eraser
 from parley.services.liveness import LiveSessions, require_live
 from parley.services.sessions import SessionService
 
@@ -33,6 +34,7 @@ class AccountService:
         sessions: SessionService,
         live: LiveSessions,
         passwords: Passwords,
+        eraser: Eraser,
         *,
         registration_is_open: bool,
     ) -> None:
@@ -40,6 +42,7 @@ class AccountService:
         self._sessions = sessions
         self._live = live
         self._passwords = passwords
+        self._eraser = eraser
         self._registration_is_open = registration_is_open
 
     async def register(self, registration: Registration) -> Session:
@@ -133,9 +136,10 @@ class AccountService:
                 raise AccountGone
             if session_id is not None:
                 await require_live(tx, user_id, session_id)
-            await tx.accounts.delete()
+            files = await tx.accounts.delete()
         self._live.forget(user_id)
         audit.record(Event.ACCOUNT_DELETED, user_id)
+        await self._eraser.erase(files)
 
     async def _knows(self, account: Account | None, password: str) -> bool:
         password_hash = None if account is None else account.password_hash

@@ -79,6 +79,7 @@ class ChatService:
         Raises:
             ConversationNotFound: it is another user's, or nobody's.
             AccountGone: the user's account was deleted, and this would be a new conversation.
+            FileNotFound: one that is attached is another user's, or nobody's.
             TurnInProgress: another turn of this conversation is running.
             NothingToRegenerate: there is no turn to replace.
             IdempotencyKeyReused: the key was used for something else.
@@ -110,12 +111,14 @@ class ChatService:
     def _order(
         self, user_id: str, conversation_id: UUID | None, request: TurnOptions, asking: Asking
     ) -> TurnOrder:
-        message, replaces_last = None, True
+        message, replaces_last, attachments = None, True, []
         if isinstance(request, ChatRequest):
             message, replaces_last = request.message, request.replace_last
+            attachments = request.attachments
         return TurnOrder(
             user_id=user_id,
             message=message,
+            attachments=attachments,
             conversation_id=conversation_id,
             replaces_last=replaces_last,
             request_id=asking.request_id,
@@ -123,7 +126,11 @@ class ChatService:
             waits=request.if_busy == "wait",
             idempotency_key=asking.idempotency_key,
             fingerprint=fingerprint_of(
-                message, conversation_id, request.model, replaces_last=replaces_last
+                message,
+                attachments,
+                conversation_id,
+                request.model,
+                replaces_last=replaces_last,
             ),
         )
 

@@ -16,6 +16,7 @@ from parley.schemas.conversations import (
     Order,
 )
 from parley.schemas.paging import ConversationDetail, Page
+from parley.services.pages import page_of
 from parley.services.turns.records import TurnRecords
 
 DETAIL_MESSAGES = 50
@@ -58,11 +59,13 @@ class ConversationService:
             after = ConversationKey(datetime.fromisoformat(updated_at), UUID(last_id))
         async with self._store.begin(user_id, read_only=True) as tx:
             found = await tx.conversations.newest(limit + 1, after, containing=containing)
-        items = [*found[:limit]]
-        if len(found) <= limit:
-            return Page(items=items, next_cursor=None)
-        place = [items[-1].updated_at.isoformat(), str(items[-1].id)]
-        return Page(items=items, next_cursor=self._cursors.seal(user_id, listing, place))
+        return page_of(
+            found,
+            limit,
+            lambda last: self._cursors.seal(
+                user_id, listing, [last.updated_at.isoformat(), str(last.id)]
+            ),
+        )
 
     async def get(self, user_id: str, conversation_id: UUID) -> ConversationDetail:
         async with self._store.begin(user_id, read_only=True) as tx:
@@ -173,11 +176,13 @@ class ConversationService:
         """`found` has one more than the limit where there is another page; long ones end it early."""
         totals = accumulate(len(message.content) for message in found[:limit])
         fitting = sum(total <= PAGE_CHARACTERS_MAX for total in totals)
-        items = [*found[: max(fitting, 1)]]
-        if len(items) == len(found):
-            return Page(items=items, next_cursor=None)
-        place = [order, items[-1].position, str(items[-1].id)]
-        return Page(items=items, next_cursor=self._cursors.seal(user_id, listing, place))
+        return page_of(
+            found,
+            max(fitting, 1),
+            lambda last: self._cursors.seal(
+                user_id, listing, [order, last.position, str(last.id)]
+            ),
+        )
 
 
 def _listing(conversation_id: UUID, *, with_superseded: bool = False) -> str:

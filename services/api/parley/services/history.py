@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from parley.core.metrics import HISTORY_SECONDS
 from parley.crud.ports import Transaction
 from parley.schemas.conversations import Conversation, Message, Role
+from parley.schemas.files import FileMetadata
 from parley.schemas.turns import NewTurn, follows
-from parley.services.responders.base import PromptMessage
+from parley.services.responders.base import PromptAttachment, PromptMessage
 
 
 class History:
@@ -37,9 +38,18 @@ class History:
         wishes = [wish for wish in (self._system_prompt, conversation.instructions) if wish]
         return [
             *([PromptMessage("system", "\n\n".join(wishes))] if wishes else ()),
-            *(PromptMessage(message.role.value, message.content) for message in whole_turns(said)),
-            PromptMessage("user", turn.message),
+            *(_shown(message) for message in whole_turns(said)),
+            PromptMessage("user", turn.message, _named(turn.attachments)),
         ]
+
+
+def _shown(message: Message) -> PromptMessage:
+    return PromptMessage(message.role.value, message.content, _named(message.attachments))
+
+
+def _named(files: Sequence[FileMetadata]) -> tuple[PromptAttachment, ...]:
+    """What is in them is read when no transaction is open any more."""
+    return tuple(map(PromptAttachment, files))
 
 
 def whole_turns(said: Sequence[Message]) -> Sequence[Message]:

@@ -12,6 +12,7 @@ from parley.crud.ports import Store
 from parley.schemas.keys import ApiKey, CreatedKey, KeyDraft, NewKey
 from parley.schemas.paging import Page
 from parley.services.liveness import require_live
+from parley.services.pages import page_of
 
 KEYS_MAX = 100
 _KEYS = "keys"
@@ -59,11 +60,7 @@ class KeyService:
             after = UUID(last_id)
         async with self._store.begin(user_id, read_only=True) as tx:
             found = await tx.keys.newest(limit + 1, after)
-        items = [*found[:limit]]
-        if len(found) <= limit:
-            return Page(items=items, next_cursor=None)
-        place = [str(items[-1].id)]
-        return Page(items=items, next_cursor=self._cursors.seal(user_id, _KEYS, place))
+        return page_of(found, limit, lambda key: self._cursors.seal(user_id, _KEYS, [str(key.id)]))
 
     async def delete(self, user_id: str, key_id: UUID) -> None:
         """

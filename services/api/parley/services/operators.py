@@ -7,6 +7,7 @@ from parley.core.ids import new_id
 from parley.core.security.passwords import Passwords
 from parley.crud.ports import Store
 from parley.schemas.accounts import EmailCredential, Registration, User
+from parley.services.files.erasing import Eraser
 from parley.services.sessions import user_of
 
 
@@ -21,9 +22,10 @@ class OperatorService:
     What is taken away ends at once in the store, and within ten seconds in processes that serve.
     """
 
-    def __init__(self, store: Store, passwords: Passwords) -> None:
+    def __init__(self, store: Store, passwords: Passwords, eraser: Eraser) -> None:
         self._store = store
         self._passwords = passwords
+        self._eraser = eraser
 
     async def create(self, registration: Registration) -> User:
         """
@@ -70,8 +72,9 @@ class OperatorService:
         """With everything that is the user's."""
         user_id = await self.find(email)
         async with self._store.begin(user_id) as tx:
-            await tx.accounts.delete()
+            files = await tx.accounts.delete()
         audit.record(Event.ACCOUNT_DELETED, user_id)
+        await self._eraser.erase(files)
         return user_id
 
     async def find(self, email: str) -> str:

@@ -13,6 +13,7 @@ from parley.dependencies.cookies import CookieRules
 from parley.services.accounts import AccountService
 from parley.services.authentication import Authentication
 from parley.services.better_auth import BetterAuth
+from parley.services.files.erasing import Eraser
 from parley.services.liveness import LiveSessions
 from parley.services.sessions import SessionService
 from parley.wiring.back_ends import open_sessions
@@ -35,13 +36,18 @@ def authentication(
 
 
 def account_service(
-    settings: Settings, store: Store, sessions: SessionService, live: LiveSessions
+    settings: Settings,
+    store: Store,
+    sessions: SessionService,
+    live: LiveSessions,
+    eraser: Eraser,
 ) -> AccountService:
     return AccountService(
         store,
         sessions,
         live,
         Passwords(),
+        eraser,
         registration_is_open=settings.auth_registration == "open",
     )
 

@@ -1,12 +1,13 @@
 """What is opened: databases, Redis, models. Nothing is asked yet."""
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parley.core.database import create_engine
 from parley.core.settings import Settings
 from parley.crud.memory.streams import MemoryStreamLog
-from parley.crud.ports import BetterAuthSessions, StreamLog
+from parley.crud.ports import BetterAuthSessions, Blobs, StreamLog
 from parley.crud.sql.better_auth import SqlBetterAuthSessions
 from parley.crud.sql.database import SqlDatabase
 from parley.crud.sql.store import SqlStore
@@ -90,3 +91,31 @@ def stream_log(settings: Settings, shared: Shared | None) -> StreamLog:
     if shared is not None:
         return SharedStreamLog(shared)
     return MemoryStreamLog(retention_seconds=settings.stream_retention_seconds)
+
+
+def open_blobs(settings: Settings, closing: AsyncExitStack) -> Blobs:
+    """The file store; nothing of it is there, or asked, before the first file."""
+    # Slow to import, and commands that touch no file need not wait for it.
+    from obstore.store import MemoryStore  # noqa: PLC0415
+
+    from parley.crud.objects.blobs import ObjectBlobs  # noqa: PLC0415
+    from parley.crud.objects.folder import FolderBlobs  # noqa: PLC0415
+    from parley.crud.objects.s3 import s3_blobs  # noqa: PLC0415
+
+    kind, _, where = settings.files_url.partition("://")
+    if kind == "memory":
+        blobs = ObjectBlobs(MemoryStore)
+    elif kind == "file":
+        blobs = FolderBlobs(Path(where))
+    else:
+        secret = settings.s3_secret_access_key
+        blobs = s3_blobs(
+            where,
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            is_path_style=settings.s3_path_style,
+            access_key_id=settings.s3_access_key_id,
+            secret_access_key=None if secret is None else secret.get_secret_value(),
+        )
+    closing.push_async_callback(blobs.close)
+    return blobs

@@ -8,10 +8,14 @@ from parley.core.security.secret import derive_key
 from parley.core.security.tokens import LocalTokens
 from parley.core.settings import Settings
 from parley.crud.memory.limits import MemoryLimiter
-from parley.crud.ports import Store
+from parley.crud.ports import Blobs, Store
 from parley.dependencies.services import Services
 from parley.schemas.limits import Quota
 from parley.services.conversations import ConversationService
+from parley.services.files.attachments import AttachmentReader
+from parley.services.files.erasing import Eraser
+from parley.services.files.service import FileService
+from parley.services.files.types import FileTypes
 from parley.services.health import HealthService
 from parley.services.keys import KeyService
 from parley.services.limits import LimitService
@@ -28,7 +32,7 @@ from parley.wiring.accounts import (
     secrets_of,
     session_service,
 )
-from parley.wiring.back_ends import open_shared, stream_log
+from parley.wiring.back_ends import open_blobs, open_shared, stream_log
 from parley.wiring.turns import turn_services
 
 
@@ -48,21 +52,24 @@ def services_of(
     live = LiveSessions(store)
     sessions = session_service(settings, store, live, tokens)
     shared = open_shared(settings, closing)
+    blobs = open_blobs(settings, closing)
+    eraser = Eraser(blobs)
     answering = turn_services(
         settings,
         store=store,
-        responder=responder,
+        responder=AttachmentReader(blobs, responder, accepts_images=settings.model_accepts_images),
         runner=runner,
         worker=worker,
         log=stream_log(settings, shared),
     )
     return Services(
-        accounts=account_service(settings, store, sessions, live),
+        accounts=account_service(settings, store, sessions, live, eraser),
         authentication=authentication(settings, store, live, tokens, closing),
         cancels=answering.cancels,
         chat=answering.chat,
         conversations=ConversationService(store, answering.records, cursors),
         cookies=cookies(settings),
+        files=_files(settings, store, blobs, eraser, cursors),
         health=_health(settings, store, runner),
         keys=KeyService(store, cursors),
         relay=answering.relay,
@@ -71,6 +78,20 @@ def services_of(
         shared=shared,
         streams=StreamService(shared, max_per_user=settings.streams_max_per_user),
         turns=answering.turns,
+    )
+
+
+def _files(
+    settings: Settings, store: Store, blobs: Blobs, eraser: Eraser, cursors: Cursors
+) -> FileService:
+    return FileService(
+        store,
+        blobs,
+        eraser,
+        FileTypes(settings.upload_types),
+        cursors,
+        max_bytes=settings.upload_max_bytes,
+        quota_bytes=settings.upload_quota_bytes,
     )
 
 

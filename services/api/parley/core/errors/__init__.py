@@ -4,6 +4,7 @@ Every error a client may see. `parley/problems.py` is the only place that turns 
 AppError
 ├── InvalidCursor                400  invalid-cursor
 ├── MalformedRequest             400  malformed-request
+├── MalformedUpload              400  malformed-upload
 ├── UntrustedHost                400  untrusted-host
 ├── Unauthenticated              401  unauthenticated
 │   ├── TokenRefused
@@ -19,20 +20,28 @@ AppError
 ├── NotFound                     404  not-found
 │   ├── RouteNotFound
 │   ├── ConversationNotFound          conversation-not-found
+│   ├── FileNotFound                  file-not-found
 │   ├── KeyNotFound                   key-not-found
 │   └── TurnNotFound                  turn-not-found
 ├── MethodNotAllowed             405  method-not-allowed
 ├── BodyTimeout                  408  body-timeout
 ├── Conflict                     409
 │   ├── EmailTaken                    email-taken
+│   ├── FileInUse                     file-in-use
 │   ├── TooManyKeys                   too-many-keys
 │   ├── TurnInProgress                turn-in-progress
 │   ├── TurnCancelled                 turn-cancelled
 │   ├── NothingToRegenerate           nothing-to-regenerate
 │   └── ConversationMoved             conversation-moved
 ├── EventsGone                   410  events-gone
+├── PreconditionFailed           412  precondition-failed
 ├── BodyTooLarge                 413  body-too-large
+├── FileTooLarge                 413  file-too-large
+├── QuotaExceeded                413  quota-exceeded
 ├── UnsupportedEncoding          415  unsupported-encoding
+├── NotMultipart                 415  not-multipart
+├── FileTypeRefused              415  file-type-refused
+├── RangeNotSatisfiable          416  range-not-satisfiable
 ├── InvalidRequest               422  invalid-request
 │   ├── IdempotencyKeyReused          idempotency-key-reused
 │   ├── ModelNotOffered               model-not-offered
@@ -45,13 +54,15 @@ AppError
 │   └── ReplyTooLong
 ├── Unavailable                  503, with Retry-After
 │   ├── DatabaseUnavailable           database-unavailable
+│   ├── FileStoreUnavailable          file-store-unavailable
 │   ├── Full
 │   ├── IssuerUnavailable             issuer-unavailable
 │   ├── ModelUnavailable              model-unavailable
 │   ├── Overloaded                    overloaded
 │   ├── WorkerLost                    worker-lost
 │   └── Draining                      draining
-└── ModelTimeout                 504  model-timeout
+├── ModelTimeout                 504  model-timeout
+└── StorageFull                  507  storage-full
 
 Which exceptions of a driver become which of these is `core.resilience`'s business.
 """
@@ -77,6 +88,19 @@ from parley.core.errors.base import (
     Conflict,
     InternalError,
     NotFound,
+)
+from parley.core.errors.files import (
+    FileInUse,
+    FileNotFound,
+    FileStoreUnavailable,
+    FileTooLarge,
+    FileTypeRefused,
+    MalformedUpload,
+    NotMultipart,
+    PreconditionFailed,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    StorageFull,
 )
 from parley.core.errors.outages import (
     DatabaseUnavailable,
@@ -131,6 +155,11 @@ __all__ = [
     "Draining",
     "EmailTaken",
     "EventsGone",
+    "FileInUse",
+    "FileNotFound",
+    "FileStoreUnavailable",
+    "FileTooLarge",
+    "FileTypeRefused",
     "Forbidden",
     "Full",
     "HeadersTooLarge",
@@ -142,22 +171,28 @@ __all__ = [
     "IssuerUnavailable",
     "KeyNotFound",
     "MalformedRequest",
+    "MalformedUpload",
     "MethodNotAllowed",
     "ModelError",
     "ModelNotOffered",
     "ModelTimeout",
     "ModelUnavailable",
     "NotFound",
+    "NotMultipart",
     "NotYourResource",
     "NothingToRegenerate",
     "OriginRefused",
     "Overloaded",
+    "PreconditionFailed",
+    "QuotaExceeded",
+    "RangeNotSatisfiable",
     "RateLimited",
     "RefreshRefused",
     "RegistrationClosed",
     "ReplyTooLong",
     "RouteNotFound",
     "SessionRequired",
+    "StorageFull",
     "TokenRefused",
     "TooManyKeys",
     "TooManyMembers",

@@ -11,8 +11,10 @@ from parley.core.settings.values import (
     AuthModes,
     DatabaseUrl,
     Endpoint,
+    FilesUrl,
     Hosts,
     HttpUrl,
+    MediaTypes,
     ModelName,
     ModelNames,
     Networks,
@@ -24,6 +26,21 @@ from parley.core.settings.values import (
 )
 
 EMBEDDED_DATABASE_URL = "sqlite:///var/parley.db"
+EMBEDDED_FILES_URL = "file://var/files"
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+DEFAULT_UPLOAD_TYPES = (
+    "text/*",
+    "application/json",
+    "application/pdf",
+    "application/zip",
+    f"{_OFFICE}wordprocessingml.document",
+    f"{_OFFICE}spreadsheetml.sheet",
+    f"{_OFFICE}presentationml.presentation",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+)
 
 
 class GeneralSettings(BaseSettings):
@@ -54,7 +71,11 @@ class GeneralSettings(BaseSettings):
         1024**2, ge=1024, description="Largest request body; more is answered 413."
     )
     body_timeout_seconds: float = Field(
-        30, gt=0, le=600, description="Longest that a client may take to send a request's body."
+        30,
+        gt=0,
+        le=600,
+        description="Longest that a client may take to send a request's body; an upload has a second"
+        " more for each 32 KiB.",
     )
     cors_origins: Origins = Field(
         (),
@@ -198,6 +219,9 @@ class ModelSettings(BaseSettings):
         le=10_000_000,
         description="How long those may be together; a turn that does not fit is left out whole.",
     )
+    model_accepts_images: bool = Field(
+        default=False, description="Whether attached images are sent to the model."
+    )
     model_timeout_seconds: float = Field(
         60, gt=0, le=3600, description="Longest silence of the model, before and between pieces."
     )
@@ -223,8 +247,8 @@ class ModelSettings(BaseSettings):
         20,
         ge=1,
         le=10_000,
-        description="Turns that one user may have on their way at once, and as many streams that read"
-        " them again or export; a process takes five times as many requests with an Idempotency-Key,"
+        description="Turns that one user may have on their way at once, as many streams that read them"
+        " again or export, and as many files; a process takes five times as many requests with an Idempotency-Key,"
         " which may be retries.",
     )
 
@@ -232,10 +256,47 @@ class ModelSettings(BaseSettings):
 class LimitSettings(BaseSettings):
     rate_limit_chat: Rate = Field(
         "60/minute",
-        description="Messages that one user may send, and conversations begun without one.",
+        description="Messages and files that one user may send, and conversations begun without one.",
     )
     rate_limit_auth: Rate = Field(
         "30/minute",
         description="Times that one address may try to log in or register; a third of it for one"
         " e-mail address from one address.",
+    )
+
+
+class FileSettings(BaseSettings):
+    files_url: FilesUrl = Field(
+        EMBEDDED_FILES_URL,
+        description="Where the bytes of files are: `file:///folder`, which all processes share;"
+        " `s3://bucket` or `s3://bucket/prefix`; `memory://`, gone with the process.",
+    )
+    s3_endpoint: Endpoint | None = Field(
+        None, description="`s3://`: where it is, such as `http://minio:9000`. Empty: AWS."
+    )
+    s3_region: str = Field("us-east-1", min_length=1, description="`s3://`: its region.")
+    s3_path_style: bool = Field(
+        default=True,
+        description="`s3://`: whether the bucket is in the path; `false` where it is in the host's name.",
+    )
+    s3_access_key_id: str | None = Field(
+        None,
+        min_length=1,
+        description="`s3://`: who asks. Empty: whom the machine's role says (AWS).",
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        None, description="`s3://`: the secret of that access key."
+    )
+    upload_max_bytes: int = Field(
+        50 * 1024**2, ge=1, le=5 * 1024**3, description="Largest file; more is answered 413."
+    )
+    upload_quota_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="What one user's files may have together; more is answered 413.",
+    )
+    upload_types: MediaTypes = Field(
+        DEFAULT_UPLOAD_TYPES,
+        description="Types that a file may say it is of; comma-separated, `text/*` for all of a kind."
+        " One that says nothing (`application/octet-stream`) is always taken.",
     )

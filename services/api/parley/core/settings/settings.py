@@ -14,6 +14,7 @@ from parley.core.security.tokens import ISSUER
 from parley.core.settings.groups import (
     AccountSettings,
     DataSettings,
+    FileSettings,
     GeneralSettings,
     LimitSettings,
     ModelSettings,
@@ -30,7 +31,9 @@ _NEEDED = {
 
 
 # The last base's fields come first.
-class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, GeneralSettings):
+class Settings(
+    FileSettings, LimitSettings, ModelSettings, AccountSettings, DataSettings, GeneralSettings
+):
     """Validated once, in `main`; frozen ever after. Units live in the names."""
 
     model_config = SettingsConfigDict(
@@ -69,6 +72,7 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
                 f"WEB_CONCURRENCY: is {self.web_concurrency}, and without REDIS_URL it must be 1: the"
                 " processes share what is live through Redis"
             )
+        faults += self._faults_of_files()
         faults += self._faults_of_issuers()
         faults += self._faults_of_model()
         if self.is_production:
@@ -88,6 +92,17 @@ class Settings(LimitSettings, ModelSettings, AccountSettings, DataSettings, Gene
         if self.auth_issuer is not None and issuers.count(self.auth_issuer) > 1:
             missing.append("AUTH_ISSUER: is another issuer's name here; each needs its own")
         return missing
+
+    def _faults_of_files(self) -> list[str]:
+        faults = []
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            faults.append("S3_ACCESS_KEY_ID: set it and S3_SECRET_ACCESS_KEY, or neither")
+        if self.files_url == "memory://" and (self.is_production or self.web_concurrency > 1):
+            faults.append(
+                "FILES_URL: set it to a folder that all processes share, or to s3://; `memory://` is"
+                " each process's own, and gone with it"
+            )
+        return faults
 
     def _faults_of_model(self) -> list[str]:
         if self.responder != "openai":

@@ -18,6 +18,10 @@ _HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]
 _ENDPOINT = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?(/[^?#\s]*)?", re.IGNORECASE
 )
+_FILES = re.compile(
+    r"memory://|file://[^?#\x00]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\s]*)?"
+)
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z0-9!#$&^_.+-]*)")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -125,6 +129,21 @@ def _printable(name: str) -> str:
     return name
 
 
+def _files(url: str) -> str:
+    if not _FILES.fullmatch(url):
+        msg = "must be file:///folder, s3://bucket, s3://bucket/prefix or memory://"
+        raise ValueError(msg)
+    return url
+
+
+def _media_types(items: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(item.lower() for item in items)
+    if not all(map(_MEDIA_TYPE.fullmatch, names)):
+        msg = "must be media types, such as image/png or text/*"
+        raise ValueError(msg)
+    return names
+
+
 def _rate(rate: str) -> str:
     if not _RATE.fullmatch(rate):
         msg = "must be a number in a time, such as 60/minute"
@@ -150,8 +169,10 @@ AuthModes = Annotated[
 ]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+FilesUrl = Annotated[str, AfterValidator(_files)]
 Hosts = Annotated[CommaSeparated, AfterValidator(_hosts)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
+MediaTypes = Annotated[CommaSeparated, AfterValidator(_media_types)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 ModelNames = Annotated[
     tuple[ModelName, ...], Field(max_length=100), NoDecode, BeforeValidator(_items)

@@ -1,4 +1,6 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 from parley.core.errors import AccountGone
 from parley.core.ids import is_of_local_account
@@ -55,13 +57,15 @@ class MemoryAccounts:
         since = (account and account.disabled_at) or datetime.now(UTC)
         self._change(disabled_at=since if is_disabled else None)
 
-    async def delete(self) -> None:
+    async def delete(self) -> Sequence[UUID]:
+        files = [file.id for file in owned(self._tables.files, self._user_id).values()]
         for stored in owned(self._tables.turns, self._user_id).values():
             if stored.turn.status is TurnStatus.RUNNING:
                 self._tables.tell(stored.worker_id)
         for table in self._tables.of_users():
             for key in owned(table, self._user_id):
                 del table[key]
+        return files
 
     def _change(self, **fields: object) -> None:
         if account := self._accounts.get(self._key):

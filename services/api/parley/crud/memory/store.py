@@ -14,6 +14,7 @@ from uuid import UUID
 
 from parley.crud.memory.accounts import MemoryAccounts
 from parley.crud.memory.conversations import MemoryConversations
+from parley.crud.memory.files import MemoryFiles
 from parley.crud.memory.keys import MemoryKeys, has_not_expired
 from parley.crud.memory.messages import MemoryMessages
 from parley.crud.memory.sessions import MemorySessions
@@ -74,6 +75,7 @@ class MemoryTransaction:
         self.accounts = MemoryAccounts(tables, user_id)
         self.sessions = MemorySessions(tables, user_id)
         self.keys = MemoryKeys(tables, user_id)
+        self.files = MemoryFiles(tables, user_id)
 
 
 class MemoryStore:

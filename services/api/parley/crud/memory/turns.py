@@ -5,6 +5,7 @@ from uuid import UUID
 from parley.core.errors import (
     ConversationMoved,
     ConversationNotFound,
+    FileNotFound,
     TurnInProgress,
     TurnNotFound,
     WorkerLost,
@@ -39,7 +40,7 @@ class MemoryTurns:
         running = self._running(conversation_id)
         if running is None or not self._is_dead(running.worker_id):
             return False
-        self._end(running._replace(idempotency_key=None), TurnStatus.FAILED, problem)
+        self._close(running, TurnStatus.FAILED, problem)
         return True
 
     async def accept(self, turn: NewTurn) -> None:
@@ -47,12 +48,16 @@ class MemoryTurns:
             raise ConversationNotFound
         if self._running(turn.conversation_id) or self._keyed(turn.idempotency_key):
             raise TurnInProgress
+        if any(
+            f"{self._user_id}/{file.id}" not in self._tables.files for file in turn.attachments
+        ):
+            raise FileNotFound
         self._tables.turns[f"{self._user_id}/{turn.id}"] = StoredTurn(
             Turn(
                 id=turn.id,
                 conversation_id=turn.conversation_id,
                 status=TurnStatus.RUNNING,
-                message=TurnMessage(content=turn.message),
+                message=TurnMessage(content=turn.message, attachments=turn.attachments),
                 replaces=turn.replaces,
                 created_at=datetime.now(UTC),
             ),
@@ -91,7 +96,7 @@ class MemoryTurns:
         if stored is None:
             raise ConversationNotFound
         if _holds(turn, stored):
-            self._end(stored._replace(idempotency_key=None), status, problem)
+            self._close(stored, status, problem)
 
     async def get(self, turn_id: UUID) -> Turn:
         try:
@@ -181,6 +186,12 @@ class MemoryTurns:
         self._tables.conversations[key] = conversation.model_copy(
             update={"length": follows(turn, length) + 2, "updated_at": datetime.now(UTC)}
         )
+
+    def _close(self, stored: StoredTurn, status: TurnStatus, problem: Problem) -> None:
+        """Without messages: its key is free again, and so are its files."""
+        message = TurnMessage(content=stored.turn.message.content)
+        turn = stored.turn.model_copy(update={"message": message})
+        self._end(stored._replace(turn=turn, idempotency_key=None), status, problem)
 
     def _end(self, stored: StoredTurn, status: TurnStatus, problem: Problem | None) -> Turn:
         turn = stored.turn.model_copy(

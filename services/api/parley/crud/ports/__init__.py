@@ -7,6 +7,7 @@ somebody else is, to it, not there. Each may raise `DatabaseUnavailable` or `Ove
 
 from parley.crud.ports.accounts import Accounts, BetterAuthSessions, Keys, Sessions
 from parley.crud.ports.conversations import Conversations, Messages, Turns
+from parley.crud.ports.files import Blobs, BlobWriter, Files, Ledger
 from parley.crud.ports.shared import SLOT_SECONDS, Common, Limiter, Slots
 from parley.crud.ports.store import (
     DEAD_SECONDS,
@@ -25,9 +26,13 @@ __all__ = [
     "SLOT_SECONDS",
     "Accounts",
     "BetterAuthSessions",
+    "BlobWriter",
+    "Blobs",
     "Common",
     "Conversations",
+    "Files",
     "Keys",
+    "Ledger",
     "Limiter",
     "Messages",
     "Place",

@@ -25,8 +25,12 @@ class Accounts(Protocol):
 
     async def set_disabled(self, *, is_disabled: bool) -> None: ...
 
-    async def delete(self) -> None:
-        """With everything that is its user's, whichever issuer's user that is."""
+    async def delete(self) -> Sequence[UUID]:
+        """
+        With everything that is its user's, whichever issuer's user that is.
+
+        Returns the files whose bytes are still there.
+        """
         ...
 
 

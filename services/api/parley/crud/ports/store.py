@@ -7,10 +7,11 @@ from uuid import UUID
 
 from parley.crud.ports.accounts import Accounts, Keys, Sessions
 from parley.crud.ports.conversations import Conversations, Messages, Turns
+from parley.crud.ports.files import Files
 from parley.schemas.accounts import Credential
 from parley.schemas.health import Pool
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The migration that this code was written for: the newest of `migrations/versions`."""
 LEASE_SECONDS = 10
 """How long a process may be silent before its turns count as lost; by the store's clock."""
@@ -38,6 +39,9 @@ class Transaction(Protocol):
 
     @property
     def keys(self) -> Keys: ...
+
+    @property
+    def files(self) -> Files: ...
 
 
 class Store(Protocol):

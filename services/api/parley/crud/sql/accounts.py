@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from uuid import UUID
+
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -5,7 +8,7 @@ from parley.core.errors import AccountGone
 from parley.core.ids import is_of_local_account
 from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.workers import tell, workers_of
-from parley.models import Base, ConversationRow, UserRow, utc_now
+from parley.models import Base, ConversationRow, FileRow, UserRow, utc_now
 from parley.schemas.accounts import Account
 
 
@@ -69,16 +72,23 @@ class SqlAccounts:
             update(UserRow).where(UserRow.id == self._user_id).values(disabled_at=disabled_at)
         )
 
-    async def delete(self) -> None:
+    async def delete(self) -> Sequence[UUID]:
         # First of all: what is being begun for it is waited for, and goes too.
         await self.lock()
         # As recording a turn does it, the conversation first: two orders would be a deadlock.
         conversations = select(ConversationRow.id).where(ConversationRow.user_id == self._user_id)
         await self._session.execute(conversations.order_by(ConversationRow.id).with_for_update())
         running_at = await workers_of(self._session, self._user_id)
+        files: Sequence[UUID] = ()
         # Every table there is, so that none is forgotten when there are more.
         for table in reversed(Base.metadata.sorted_tables):
-            if "user_id" in table.columns:
-                await self._session.execute(delete(table).where(table.c.user_id == self._user_id))
+            if "user_id" not in table.columns:
+                continue
+            rows = delete(table).where(table.c.user_id == self._user_id)
+            if table is FileRow.__table__:
+                files = [*await self._session.scalars(rows.returning(table.c.id))]
+            else:
+                await self._session.execute(rows)
         await self._session.execute(delete(UserRow).where(UserRow.id == self._user_id))
         await tell(self._session, running_at)
+        return files

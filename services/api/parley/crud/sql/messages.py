@@ -5,8 +5,9 @@ from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from parley.models import MessageRow
+from parley.models import MessageRow, TurnRow
 from parley.schemas.conversations import Message, MessageKey, MessageStatus, Order, Role
+from parley.schemas.files import FileMetadata
 
 
 class SqlMessages:
@@ -76,5 +77,10 @@ def message_of(row: MessageRow) -> Message:
         status=MessageStatus.COMPLETE if role is Role.USER else MessageStatus(row.status),
         model=row.model,
         usage=row.usage,
+        attachments=attachments_of(row),
         created_at=row.created_at,
     )
+
+
+def attachments_of(row: MessageRow | TurnRow) -> list[FileMetadata]:
+    return [FileMetadata.model_validate(file) for file in row.attachments or ()]

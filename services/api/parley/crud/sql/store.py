@@ -15,6 +15,7 @@ from parley.crud.sql.accounts import SqlAccounts
 from parley.crud.sql.conversations import SqlConversations
 from parley.crud.sql.database import SqlDatabase
 from parley.crud.sql.dialect import insert_into
+from parley.crud.sql.files import SqlFiles
 from parley.crud.sql.keys import SqlKeys
 from parley.crud.sql.lookup import owner_of
 from parley.crud.sql.messages import SqlMessages
@@ -36,6 +37,7 @@ class SqlTransaction:
         self.accounts = SqlAccounts(session, user_id)
         self.sessions = SqlSessions(session, user_id)
         self.keys = SqlKeys(session, user_id)
+        self.files = SqlFiles(session, user_id)
 
 
 class SqlStore:

@@ -5,7 +5,7 @@ from sqlalchemy import Select, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.core.errors import TurnNotFound
-from parley.crud.sql.messages import message_of
+from parley.crud.sql.messages import attachments_of, message_of
 from parley.models import MessageRow, TurnRow, WorkerRow, utc_now
 from parley.schemas.conversations import Message
 from parley.schemas.problem import Problem
@@ -121,7 +121,7 @@ def _entity(row: TurnRow, messages: Sequence[Message]) -> Turn:
         id=row.id,
         conversation_id=row.conversation_id,
         status=TurnStatus(row.status),
-        message=TurnMessage(content=row.message),
+        message=TurnMessage(content=row.message, attachments=attachments_of(row)),
         reply=messages[1] if messages else None,
         problem=row.problem and Problem.model_validate(row.problem),
         replaces=row.replaces,

@@ -1,14 +1,16 @@
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, insert, update
+from sqlalchemy import ColumnElement, Row, and_, delete, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from parley.core.errors import (
     AppError,
     ConversationMoved,
     ConversationNotFound,
+    FileNotFound,
     TurnInProgress,
     TurnNotFound,
     WorkerLost,
@@ -16,8 +18,9 @@ from parley.core.errors import (
 from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.turn_reads import ABANDONED, SqlTurnReads
 from parley.crud.sql.workers import tell
-from parley.models import ConversationRow, MessageRow, TurnRow, utc_now
+from parley.models import ConversationRow, MessageRow, TurnAttachmentRow, TurnRow, utc_now
 from parley.schemas.conversations import MessageStatus
+from parley.schemas.files import FileMetadata
 from parley.schemas.problem import Problem
 from parley.schemas.turns import (
     ChatReply,
@@ -33,12 +36,13 @@ from parley.schemas.turns import (
 class SqlTurns(SqlTurnReads):
     async def close_abandoned(self, conversation_id: UUID, problem: Problem) -> bool:
         abandoned = and_(TurnRow.conversation_id == conversation_id, ABANDONED)
-        closed = await self._end(abandoned, TurnStatus.FAILED, problem, idempotency_key=None)
-        return closed is not None
+        return await self._close(abandoned, TurnStatus.FAILED, problem)
 
     async def accept(self, turn: NewTurn) -> None:
         if not await self._insert(turn):
             raise TurnInProgress
+        if turn.attachments:
+            await self._attach(turn)
 
     async def record(
         self, turn: NewTurn, length: int, reply: Reply, problem: Problem | None
@@ -65,7 +69,9 @@ class SqlTurns(SqlTurnReads):
         await self._session.execute(
             insert(MessageRow).values(
                 [
-                    message.model_dump(exclude={"attachments", "superseded"}) | shared
+                    message.model_dump(exclude={"attachments", "superseded"})
+                    | {"attachments": _dumped(message.attachments)}
+                    | shared
                     for message in (recorded.message, recorded.reply)
                 ]
             )
@@ -73,13 +79,13 @@ class SqlTurns(SqlTurnReads):
         return recorded
 
     async def close(self, turn: NewTurn, status: TurnStatus, problem: Problem) -> None:
-        if await self._close(turn, status, problem):
+        if await self._close(_held_by(turn), status, problem):
             return
         if await self._session.get(TurnRow, (self._user_id, turn.id)) is not None:
             return
         # A commit whose answer was lost may still be on its way: the same row again waits for it.
         never_came = await self._insert(turn)
-        if never_came or not await self._close(turn, status, problem):
+        if never_came or not await self._close(_held_by(turn), status, problem):
             raise ConversationNotFound
 
     async def request_cancel(self, turn_id: UUID) -> Turn:
@@ -111,7 +117,8 @@ class SqlTurns(SqlTurnReads):
             status=TurnStatus.RUNNING,
             cancel_requested=False,
             created_at=utc_now(),
-            **turn.model_dump(),
+            attachments=_dumped(turn.attachments),
+            **turn.model_dump(exclude={"attachments"}),
         )
         try:
             inserted = await self._session.scalar(
@@ -122,9 +129,32 @@ class SqlTurns(SqlTurnReads):
             raise ConversationNotFound from error
         return inserted is not None
 
-    async def _close(self, turn: NewTurn, status: TurnStatus, problem: Problem) -> bool:
-        ended = await self._end(_held_by(turn), status, problem, idempotency_key=None)
-        return ended is not None
+    async def _attach(self, turn: NewTurn) -> None:
+        rows = [
+            {"user_id": self._user_id, "turn_id": turn.id, "file_id": file.id, "ordinal": ordinal}
+            for ordinal, file in enumerate(turn.attachments)
+        ]
+        try:
+            await self._session.execute(insert(TurnAttachmentRow).values(rows))
+        except IntegrityError as error:
+            # The one constraint that can fail: a file was deleted since it was looked up.
+            raise FileNotFound from error
+
+    async def _close(
+        self, which: ColumnElement[bool], status: TurnStatus, problem: Problem
+    ) -> bool:
+        """Without messages: its key is free again, and so are its files."""
+        ended = await self._end(which, status, problem, idempotency_key=None, attachments=None)
+        if ended is None:
+            return False
+        await self._session.execute(
+            delete(TurnAttachmentRow)
+            .where(
+                TurnAttachmentRow.user_id == self._user_id, TurnAttachmentRow.turn_id == ended.id
+            )
+            .execution_options(synchronize_session=False)
+        )
+        return True
 
     async def _claim(self, turn: NewTurn, length: int) -> bool:
         claimed = await self._session.scalar(
@@ -166,7 +196,7 @@ class SqlTurns(SqlTurnReads):
         status: TurnStatus,
         problem: Problem | None,
         **values: Any,
-    ) -> Row[datetime, datetime | None] | None:
+    ) -> Row[UUID, datetime, datetime | None] | None:
         result = await self._session.execute(
             update(TurnRow)
             .where(TurnRow.user_id == self._user_id, which)
@@ -176,7 +206,7 @@ class SqlTurns(SqlTurnReads):
                 ended_at=utc_now(),
                 **values,
             )
-            .returning(TurnRow.created_at, TurnRow.ended_at)
+            .returning(TurnRow.id, TurnRow.created_at, TurnRow.ended_at)
             .execution_options(synchronize_session=False)
         )
         return result.one_or_none()
@@ -197,3 +227,8 @@ def _held_by(turn: NewTurn) -> ColumnElement[bool]:
         TurnRow.fence == turn.fence,
         TurnRow.status == TurnStatus.RUNNING,
     )
+
+
+def _dumped(attachments: Sequence[FileMetadata]) -> list[dict[str, Any]] | None:
+    """None for none: most turns have none, and nothing is written for them."""
+    return [file.model_dump(mode="json") for file in attachments] or None

@@ -4,11 +4,25 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from parley.core.errors import AppError
+from parley.schemas.files import FileMetadata
+
+
+class PromptAttachment(NamedTuple):
+    """
+    A file that a message carries; with its text, all of it or as far as there was room, or as an image
+    if the model takes such. With neither it is named alone.
+    """
+
+    file: FileMetadata
+    text: str | None = None
+    is_cut: bool = False
+    image: bytes | None = None
 
 
 class PromptMessage(NamedTuple):
     role: Literal["system", "user", "assistant"]
     content: str
+    attachments: tuple[PromptAttachment, ...] = ()
 
 
 class Receipt(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from parley.core.errors import NothingToRegenerate, TurnInProgress
 from parley.crud.ports import Store, Transaction
 from parley.schemas.conversations import Conversation, ConversationDraft
+from parley.schemas.turns import TurnMessage
 from parley.services.history import History
 from parley.services.responders.base import PromptMessage
 from parley.services.turns.orders import TurnOrder
@@ -51,6 +52,7 @@ class Acceptance:
         Raises:
             ConversationNotFound: it is another user's, or nobody's.
             AccountGone: the user's account was deleted, and this would be a new conversation.
+            FileNotFound: one that is attached is another user's, or nobody's.
             NothingToRegenerate: there is no turn to replace.
             TurnInProgress: the slot is taken, or the key is, as long as the order waits for it.
             DatabaseUnavailable, Overloaded: the store did not answer in time.
@@ -90,6 +92,9 @@ class Acceptance:
                 # What was recorded until it is ours is part of what is read behind this.
                 conversation = await tx.conversations.lock(order.conversation_id)
                 await self._records.close_abandoned(tx, conversation.id)
+            if order.attachments:
+                attachments = [*await tx.files.named(order.attachments)]
+                live.turn = live.turn.model_copy(update={"attachments": attachments})
             if order.replaces_last:
                 await self._name_what_is_replaced(tx, live, order)
             await tx.turns.accept(live.turn)
@@ -105,5 +110,9 @@ class Acceptance:
             # There will be one, once the first turn has ended.
             is_busy = await tx.turns.running(live.turn.conversation_id) is not None
             raise TurnInProgress if is_busy else NothingToRegenerate
-        message = last.message.content if order.message is None else order.message
-        live.turn = live.turn.model_copy(update={"replaces": last.id, "message": message})
+        said = {} if order.message is not None else _said(last.message)
+        live.turn = live.turn.model_copy(update={"replaces": last.id, **said})
+
+
+def _said(message: TurnMessage) -> dict[str, object]:
+    return {"message": message.content, "attachments": message.attachments}

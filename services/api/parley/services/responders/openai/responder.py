@@ -16,6 +16,7 @@ from parley.services.responders.base import Fault, PromptMessage, Receipt
 from parley.services.responders.openai.chunks import Said, names_of
 from parley.services.responders.openai.client import create_client, is_stream
 from parley.services.responders.openai.faults import Nonsense, fault_before, fault_within
+from parley.services.responders.openai.prompts import wire_message
 
 LAST_WORDS_SECONDS = 2
 _COUNTING: dict[str, Any] = {"stream_options": {"include_usage": True}}
@@ -70,7 +71,7 @@ class OpenAIResponder:
     async def _ask(self, prompt: Sequence[PromptMessage], model: str) -> AsyncStream[object]:
         body = {
             "model": model,
-            "messages": [message._asdict() for message in prompt],
+            "messages": [wire_message(message) for message in prompt],
             "stream": True,
         }
         wish = {} if model in self._plain else _COUNTING

@@ -1,0 +1,64 @@
+"""`parley files`: as the database's owner, who sees every user's."""
+
+import sys
+from contextlib import AsyncExitStack
+
+from parley.core.database import create_engine
+from parley.core.logging import configure_logging
+from parley.core.settings import InvalidSettings, Settings
+from parley.crud.sql.ledger import LedgerClosed, SqlLedger
+from parley.services.files.sweep import NothingKnown, Sweep, Swept
+from parley.wiring import open_blobs
+
+
+class Rejected(Exception):
+    """Why nothing was swept, and what to do."""
+
+
+async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swept:
+    """
+    Raises:
+        InvalidSettings: there is no owner's URL, or nothing that outlives a process.
+        Rejected: the URL is not the owner's, or of a database that has no file at all.
+        AppError: the database or the file store cannot be asked.
+    """
+    configure_logging("ERROR", settings.log_format)
+    if settings.files_url == "memory://":
+        raise InvalidSettings(["FILES_URL: is memory://, which is gone with each process"])
+    async with AsyncExitStack() as closing:
+        engine = create_engine(
+            settings.migration_url, timeout_seconds=settings.database_timeout_seconds
+        )
+        ledger = SqlLedger(engine, timeout_seconds=settings.database_timeout_seconds)
+        closing.push_async_callback(ledger.close)
+        blobs = open_blobs(settings, closing)
+        sweeping = Sweep(
+            ledger, blobs, tell=_say_how_far, takes_away=takes_away, takes_all=takes_all
+        )
+        try:
+            return await sweeping.run()
+        except LedgerClosed:
+            msg = "DATABASE_MIGRATION_URL: set it to the database owner's; this role sees no file."
+            raise Rejected(msg) from None
+        except NothingKnown:
+            msg = "The database knows of no file at all: is it the right one? If it is, --yes."
+            raise Rejected(msg) from None
+
+
+def lines_of(swept: Swept) -> list[str]:
+    """For a person to read."""
+    fate = "removed" if swept.has_taken_away else "not removed"
+    return [
+        f"{swept.blobs} objects looked at",
+        f"  {swept.orphans} of them nobody's, {swept.orphan_bytes} bytes: {fate}",
+        f"  {swept.unfinished} half written ones: removed",
+        f"{swept.files} files looked at",
+        f"  {len(swept.lost)} of them without their bytes",
+        *(f"    {file_id}" for file_id in swept.lost),
+    ]
+
+
+def _say_how_far(swept: Swept) -> None:
+    if sys.stderr.isatty():
+        far = f"{swept.blobs} objects and {swept.files} files looked at ...\n"
+        sys.stderr.write(far)

@@ -1,0 +1,52 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from parley.core.errors import FileInUse, FileNotFound, QuotaExceeded
+from parley.crud.memory.accounts import hold_account
+from parley.crud.memory.tables import Tables, owned
+from parley.schemas.files import Allowance, FileMetadata, NewFile, Usage
+
+
+class MemoryFiles:
+    def __init__(self, tables: Tables, user_id: str) -> None:
+        self._tables = tables
+        self._user_id = user_id
+
+    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+        hold_account(self._tables, self._user_id)
+        if not allowance.has_room_for(file.size, await self.usage()):
+            raise QuotaExceeded(*allowance)
+        kept = FileMetadata(**file.model_dump(), created_at=datetime.now(UTC))
+        self._tables.files[f"{self._user_id}/{file.id}"] = kept
+        return kept
+
+    async def get(self, file_id: UUID) -> FileMetadata:
+        try:
+            return self._tables.files[f"{self._user_id}/{file_id}"]
+        except KeyError:
+            raise FileNotFound from None
+
+    async def named(self, file_ids: Sequence[UUID]) -> Sequence[FileMetadata]:
+        return [await self.get(file_id) for file_id in file_ids]
+
+    async def newest(self, limit: int, after: UUID | None) -> Sequence[FileMetadata]:
+        files = sorted(self._mine(), key=lambda file: file.id, reverse=True)
+        return [file for file in files if after is None or file.id < after][:limit]
+
+    async def usage(self) -> Usage:
+        files = self._mine()
+        return Usage(sum(file.size for file in files), len(files))
+
+    async def ids(self) -> Sequence[UUID]:
+        return [file.id for file in self._mine()]
+
+    async def delete(self, file_id: UUID) -> None:
+        file = await self.get(file_id)
+        turns = owned(self._tables.turns, self._user_id).values()
+        if any(file in stored.turn.message.attachments for stored in turns):
+            raise FileInUse
+        del self._tables.files[f"{self._user_id}/{file_id}"]
+
+    def _mine(self) -> list[FileMetadata]:
+        return [*owned(self._tables.files, self._user_id).values()]

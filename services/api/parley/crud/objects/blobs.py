@@ -1,0 +1,176 @@
+"""
+Bytes of files, as objects of whatever store: memory, a folder, or S3.
+
+The library's calls that block, in threads: those that do not, end the process with SIGABRT where it
+ends right behind one of them (https://github.com/PyO3/pyo3-async-runtimes/issues/40).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import UUID
+
+import obstore
+from obstore.store import ObjectStore
+
+from parley.core.errors import AppError, FileNotFound
+from parley.core.ids import new_id
+from parley.crud.objects.faults import told
+from parley.crud.objects.writing import Writing
+from parley.schemas.files import StoredBlob
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta, WritableFile
+
+THREADS = 32
+PIECE_BYTES = 256 * 1024
+PAGE_BLOBS = 1000
+# At once, of those that are deleted together.
+_DELETED_AT_ONCE = 16
+
+Result = TypeVar("Result")
+
+
+class ObjectBlobs:
+    """
+    The store is opened, in a thread, when it is first asked for something: a process without it
+    serves all that needs no file. `part_bytes` of each that is written are sent on together.
+    """
+
+    def __init__(
+        self, open_store: Callable[[], ObjectStore], *, part_bytes: int = 1024**2
+    ) -> None:
+        self._open_store = open_store
+        self._store: ObjectStore | None = None
+        self._part_bytes = part_bytes
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
+
+    @asynccontextmanager
+    async def write(self, file_id: UUID) -> AsyncGenerator["_Pieces"]:
+        writing = Writing(self, str(file_id))
+        pieces = _Pieces(writing, self._in_thread)
+        try:
+            yield pieces
+            await self._in_thread(writing.finish, pieces.kept)
+        except BaseException:
+            with suppress(AppError):
+                # Its thread goes on also where nobody waits for it any more.
+                await asyncio.shield(self._in_thread(writing.abort))
+            raise
+
+    async def read(self, file_id: UUID, start: int, end: int) -> AsyncGenerator[bytes]:
+        pieces = await self._in_thread(self._open_to_read, str(file_id), start, end)
+        while (piece := await self._in_thread(next, pieces, None)) is not None:
+            # A store in memory has but one.
+            whole = memoryview(piece)
+            for begin in range(0, len(whole), PIECE_BYTES):
+                yield bytes(whole[begin : begin + PIECE_BYTES])
+
+    async def size(self, file_id: UUID) -> int | None:
+        try:
+            return await self._in_thread(self._size, str(file_id))
+        except FileNotFound:
+            return None
+
+    async def delete(self, file_ids: Sequence[UUID]) -> None:
+        room = asyncio.Semaphore(_DELETED_AT_ONCE)
+
+        async def delete(file_id: UUID) -> None:
+            async with room:
+                await self._in_thread(self.remove, str(file_id))
+
+        outcomes = await asyncio.gather(*map(delete, file_ids), return_exceptions=True)
+        # All are tried before the first that failed is told.
+        for failure in outcomes:
+            if failure is not None:
+                raise failure
+
+    async def pages(self) -> AsyncGenerator[Sequence[StoredBlob]]:
+        pages = await self._in_thread(
+            lambda: iter(obstore.list(self.opened(), chunk_size=PAGE_BLOBS))
+        )
+        while (page := await self._in_thread(next, pages, None)) is not None:
+            yield [
+                StoredBlob(file_id, found["size"], found["last_modified"])
+                for found in page
+                if (file_id := _id_of(found["path"])) is not None
+            ]
+
+    async def delete_unfinished(self, *, older_than_seconds: float) -> int:
+        """An S3 store has them where nobody lists them: its own lifecycle rule takes them away."""
+        return 0
+
+    async def room(self) -> int | None:
+        return None
+
+    async def check(self) -> None:
+        probe = new_id()
+        async with self.write(probe) as writer:
+            await writer.write(b"parley")
+        async for _ in self.read(probe, 0, 6):
+            pass
+        await self.delete([probe])
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+    # In a thread, all of these.
+
+    def opened(self) -> ObjectStore:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
+    def open_to_write(self, name: str) -> "WritableFile":
+        return obstore.open_writer(
+            self.opened(), name, buffer_size=self._part_bytes, max_concurrency=1
+        )
+
+    def settle(self, name: str) -> None:
+        """What was written lasts."""
+
+    def remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            obstore.delete(self.opened(), name)
+
+    def look_at(self, name: str) -> "ObjectMeta":
+        return obstore.head(self.opened(), name)
+
+    def _size(self, name: str) -> int:
+        return self.look_at(name)["size"]
+
+    def _open_to_read(self, name: str, start: int, end: int) -> Iterator[Any]:
+        self.look_at(name)
+        if start == end:  # a range of nothing cannot be asked for
+            return iter(())
+        found = obstore.get(self.opened(), name, options={"range": (start, end)})
+        return cast("Iterator[Any]", found.stream(min_chunk_size=PIECE_BYTES))
+
+    async def _in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
+        with told():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
+
+class _Pieces:
+    """What comes is kept until it is worth the way to a thread."""
+
+    def __init__(self, writing: Writing, in_thread: Callable[..., Awaitable[None]]) -> None:
+        self._writing = writing
+        self._in_thread = in_thread
+        self.kept = b""
+
+    async def write(self, data: bytes) -> None:
+        self.kept += data
+        if len(self.kept) >= PIECE_BYTES:
+            piece, self.kept = self.kept, b""
+            await self._in_thread(self._writing.write, piece)
+
+
+def _id_of(path: str) -> UUID | None:
+    """None for what is no file's: whoever else keeps something there keeps it."""
+    try:
+        return UUID(path) if len(path) == len(str(UUID(int=0))) else None
+    except ValueError:
+        return None

@@ -1,0 +1,70 @@
+"""A folder of this machine, or one that several mount."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+from obstore.store import LocalStore
+
+from parley.crud.objects.blobs import ObjectBlobs
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+# What the library writes into before it gives it its name.
+_UNFINISHED = re.compile(r"[0-9a-f-]{36}#[0-9]+")
+
+
+class FolderBlobs(ObjectBlobs):
+    def __init__(self, path: Path) -> None:
+        super().__init__(self._make)
+        self._path = path
+
+    async def delete_unfinished(self, *, older_than_seconds: float) -> int:
+        return await self._in_thread(self._delete_unfinished, older_than_seconds)
+
+    async def room(self) -> int | None:
+        return await self._in_thread(self._room)
+
+    def settle(self, name: str) -> None:
+        """On the disk, and in the folder: its metadata will be, and must not be alone."""
+        for path in (self._path / name, self._path):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def look_at(self, name: str) -> "ObjectMeta":
+        # The library would follow a link to wherever it leads, and wait for whoever writes into a pipe.
+        if not S_ISREG(os.lstat(self._path / name).st_mode):
+            raise FileNotFoundError(name)
+        return super().look_at(name)
+
+    def _make(self) -> LocalStore:
+        # What users have uploaded is nobody else's on this machine.
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalStore(self._path)
+
+    def _room(self) -> int:
+        self.opened()
+        return shutil.disk_usage(self._path).free
+
+    def _delete_unfinished(self, older_than_seconds: float) -> int:
+        horizon = time.time() - older_than_seconds
+        old = [path for path in self._unfinished() if path.stat().st_mtime < horizon]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def _unfinished(self) -> Iterator[Path]:
+        self.opened()
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)

@@ -1,0 +1,65 @@
+"""S3, or whatever speaks as it does."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from obstore.store import S3Store
+
+from parley.crud.objects.blobs import ObjectBlobs
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+# The least that S3 takes for a part but the last.
+PART_BYTES = 5 * 1024**2
+CONNECT_SECONDS = 5
+REQUEST_SECONDS = 30
+RETRIES = 2
+RETRY_SECONDS = 10
+
+
+def s3_blobs(
+    where: str,
+    *,
+    endpoint: str | None,
+    region: str,
+    is_path_style: bool,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+) -> ObjectBlobs:
+    """
+    `where` is a bucket, or a bucket and a prefix: `bucket/prefix`.
+
+    Without a key whom AWS's own means name: the environment, a web identity, the machine's role.
+    """
+    bucket, _, prefix = where.partition("/")
+    config: S3Config = {
+        "region": region,
+        "virtual_hosted_style_request": not is_path_style,
+    }
+    if endpoint is not None:
+        config["endpoint"] = endpoint
+    if access_key_id is not None and secret_access_key is not None:
+        config["access_key_id"] = access_key_id
+        config["secret_access_key"] = secret_access_key
+    # The library's own would go on for three minutes.
+    retries: RetryConfig = {
+        "max_retries": RETRIES,
+        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+    }
+    client: ClientConfig = {
+        "allow_http": endpoint is not None and endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        "timeout": timedelta(seconds=REQUEST_SECONDS),
+    }
+
+    def open_store() -> S3Store:
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            config=config,
+            client_options=client,
+            retry_config=retries,
+        )
+
+    return ObjectBlobs(open_store, part_bytes=PART_BYTES)

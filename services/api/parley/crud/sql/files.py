@@ -1,0 +1,71 @@
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from parley.core.errors import FileInUse, FileNotFound, QuotaExceeded
+from parley.crud.sql.accounts import hold_account
+from parley.crud.sql.dialect import hold_name
+from parley.models import FileRow, utc_now
+from parley.schemas.files import Allowance, FileMetadata, NewFile, Usage
+
+
+class SqlFiles:
+    def __init__(self, session: AsyncSession, user_id: str) -> None:
+        self._session = session
+        self._user_id = user_id
+        self._is_mine = FileRow.user_id == user_id
+
+    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+        await hold_account(self._session, self._user_id)
+        # One after the other: two that come at once would each see room for one.
+        await hold_name(self._session, f"files of {self._user_id}")
+        if not allowance.has_room_for(file.size, await self.usage()):
+            raise QuotaExceeded(*allowance)
+        row = await self._session.scalar(
+            insert(FileRow)
+            .values(user_id=self._user_id, created_at=utc_now(), **file.model_dump())
+            .returning(FileRow)
+        )
+        return FileMetadata.model_validate(row)
+
+    async def get(self, file_id: UUID) -> FileMetadata:
+        (file,) = await self.named([file_id])
+        return file
+
+    async def named(self, file_ids: Sequence[UUID]) -> Sequence[FileMetadata]:
+        query = select(FileRow).where(self._is_mine, FileRow.id.in_(file_ids))
+        rows = {row.id: row for row in await self._session.scalars(query)}
+        if rows.keys() != set(file_ids):
+            raise FileNotFound
+        return [FileMetadata.model_validate(rows[file_id]) for file_id in file_ids]
+
+    async def newest(self, limit: int, after: UUID | None) -> Sequence[FileMetadata]:
+        query = select(FileRow).where(self._is_mine)
+        if after is not None:
+            query = query.where(FileRow.id < after)
+        query = query.order_by(FileRow.id.desc()).limit(limit)
+        return [FileMetadata.model_validate(row) for row in await self._session.scalars(query)]
+
+    async def usage(self) -> Usage:
+        total = func.coalesce(func.sum(FileRow.size), 0)
+        query = select(total, func.count()).select_from(FileRow).where(self._is_mine)
+        size, count = (await self._session.execute(query)).one()
+        # PostgreSQL's sum of bigints is a numeric.
+        return Usage(int(size), count)
+
+    async def ids(self) -> Sequence[UUID]:
+        return [*await self._session.scalars(select(FileRow.id).where(self._is_mine))]
+
+    async def delete(self, file_id: UUID) -> None:
+        try:
+            deleted = await self._session.scalar(
+                delete(FileRow).where(self._is_mine, FileRow.id == file_id).returning(FileRow.id)
+            )
+        except IntegrityError as error:
+            # The one constraint that can fail: a turn carries it.
+            raise FileInUse from error
+        if deleted is None:
+            raise FileNotFound

@@ -1,0 +1,188 @@
+"""A user's files: bytes first, then what is known of them."""
+
+import hashlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from uuid import UUID
+
+from parley.core.errors import (
+    AppError,
+    DatabaseUnavailable,
+    FileNotFound,
+    FileTooLarge,
+    Overloaded,
+    QuotaExceeded,
+    StorageFull,
+)
+from parley.core.ids import new_id
+from parley.core.security.cursors import Cursors
+from parley.crud.ports import Blobs, BlobWriter, Store
+from parley.schemas.files import Allowance, FileMetadata, NewFile
+from parley.schemas.paging import Page
+from parley.services.files.erasing import Eraser
+from parley.services.files.types import FileTypes, Sniffer
+from parley.services.pages import page_of
+
+FILES_MAX = 10_000
+"""A user's; they are added up for each that comes."""
+UPLOADS_AT_ONCE = 48
+"""Of a process. Each keeps a part in memory, of 5 MiB on S3."""
+RESERVE_BYTES = 64 * 1024**2
+"""Of the disk, for all else that is on it."""
+_FILES = "files"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that is still on its way. `content_type` is what it says of itself."""
+
+    filename: str
+    content_type: str
+    pieces: AsyncGenerator[bytes]
+
+
+class FileService:
+    """Every method that names a file raises FileNotFound for another user's or nobody's."""
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        eraser: Eraser,
+        types: FileTypes,
+        cursors: Cursors,
+        *,
+        max_bytes: int,
+        quota_bytes: int,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._eraser = eraser
+        self._types = types
+        self._cursors = cursors
+        self._max_bytes = max_bytes
+        self._allowance = Allowance(quota_bytes, FILES_MAX)
+        self._uploading = 0
+
+    async def require_room(self, user_id: str, expected_bytes: int) -> None:
+        """
+        Before any of it is read. What comes meanwhile may take the room: it is looked at again.
+
+        Raises:
+            QuotaExceeded: the user has none for so many.
+            StorageFull: the disk has none.
+            Overloaded: as many files as this process takes at once are coming.
+        """
+        if self._uploading >= UPLOADS_AT_ONCE:
+            msg = (
+                "As many files as this process takes at once are on their way. Try again shortly."
+            )
+            raise Overloaded(msg)
+        async with self._store.begin(user_id, read_only=True) as tx:
+            kept = await tx.files.usage()
+        if not self._allowance.has_room_for(expected_bytes, kept):
+            raise QuotaExceeded(*self._allowance)
+        room = await self._blobs.room()
+        if room is not None and room < expected_bytes + RESERVE_BYTES:
+            raise StorageFull
+
+    async def upload(self, user_id: str, upload: Upload) -> FileMetadata:
+        """
+        Keep a file as it comes, or nothing of it.
+
+        Raises:
+            FileTypeRefused: it is of no type that is taken, or not of the one that it says.
+            FileTooLarge: it does not end before UPLOAD_MAX_BYTES.
+            QuotaExceeded: there is no room for it any more.
+            StorageFull, FileStoreUnavailable: the file store does not take it.
+            AccountGone: the user's account was deleted.
+            DatabaseUnavailable, Overloaded: whether it was kept is not known; whoever lists files sees.
+            AppError: as the pieces say.
+        """
+        claim = self._types.admit(upload.content_type)
+        file_id = new_id()
+        self._uploading += 1
+        try:
+            async with self._blobs.write(file_id) as writer:
+                file = await self._receive(file_id, claim, upload, writer)
+        finally:
+            self._uploading -= 1
+        return await self._keep(user_id, file)
+
+    async def newest(self, user_id: str, limit: int, cursor: str | None) -> Page[FileMetadata]:
+        """
+        Newest first.
+
+        Raises:
+            InvalidCursor: it was not given to this user for this list.
+        """
+        after = None
+        if cursor is not None:
+            (last_id,) = self._cursors.open(user_id, _FILES, cursor)
+            after = UUID(last_id)
+        async with self._store.begin(user_id, read_only=True) as tx:
+            found = await tx.files.newest(limit + 1, after)
+        return page_of(
+            found, limit, lambda file: self._cursors.seal(user_id, _FILES, [str(file.id)])
+        )
+
+    async def get(self, user_id: str, file_id: UUID) -> FileMetadata:
+        async with self._store.begin(user_id, read_only=True) as tx:
+            return await tx.files.get(file_id)
+
+    def read(self, file: FileMetadata, start: int, end: int) -> AsyncGenerator[bytes]:
+        """
+        Its bytes from `start` to before `end`. No transaction is open meanwhile.
+
+        Raises:
+            FileNotFound: they are lost.
+            FileStoreUnavailable: they cannot be had now.
+        """
+        return self._blobs.read(file.id, start, end)
+
+    async def delete(self, user_id: str, file_id: UUID) -> None:
+        """
+        Raises:
+            FileInUse: a message or a running turn carries it.
+        """
+        async with self._store.begin(user_id) as tx:
+            await tx.files.delete(file_id)
+        await self._eraser.erase([file_id])
+
+    async def _receive(
+        self, file_id: UUID, claim: str, upload: Upload, writer: BlobWriter
+    ) -> NewFile:
+        digest, sniffer, size = hashlib.sha256(), Sniffer(), 0
+        async for piece in upload.pieces:
+            size += len(piece)
+            if size > self._max_bytes:
+                raise FileTooLarge(self._max_bytes)
+            digest.update(piece)
+            sniffer.feed(piece)
+            await writer.write(piece)
+        return NewFile(
+            id=file_id,
+            filename=upload.filename,
+            content_type=self._types.confirm(claim, upload.filename, sniffer),
+            size=size,
+            sha256=digest.hexdigest(),
+        )
+
+    async def _keep(self, user_id: str, file: NewFile) -> FileMetadata:
+        try:
+            async with self._store.begin(user_id) as tx:
+                return await tx.files.add(file, self._allowance)
+        except (DatabaseUnavailable, Overloaded):
+            # It may have been kept, or be kept yet: its bytes stay, and are swept if it was not.
+            if kept := await self._found(user_id, file.id):
+                return kept
+            raise
+        except AppError:
+            await self._eraser.erase([file.id])
+            raise
+
+    async def _found(self, user_id: str, file_id: UUID) -> FileMetadata | None:
+        try:
+            return await self.get(user_id, file_id)
+        except (FileNotFound, DatabaseUnavailable, Overloaded):
+            return None

@@ -1,0 +1,106 @@
+"""Bytes that are nobody's, and files that have lost theirs."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from parley.crud.ports import Blobs, Ledger
+from parley.schemas.files import StoredBlob
+
+GRACE_SECONDS = 3600
+"""As long as bytes may be alone: what is known of a file is written behind them."""
+PAGE_FILES = 1000
+LOOKED_AT_ONCE = 16
+
+
+class NothingKnown(Exception):
+    """More likely another database than one whose every file was orphaned."""
+
+
+@dataclass
+class Swept:
+    """What was found, and whether it was taken away or only looked at."""
+
+    has_taken_away: bool
+    blobs: int = 0
+    files: int = 0
+    orphans: int = 0
+    orphan_bytes: int = 0
+    unfinished: int = 0
+    lost: list[UUID] = field(default_factory=list)
+    """Files whose bytes are not there, or not all of them. They stay: their users delete them."""
+
+
+class Sweep:
+    """`tell` hears how far it is, now and then."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        *,
+        tell: Callable[[Swept], object],
+        takes_away: bool = True,
+        takes_all: bool = False,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._tell = tell
+        self._takes_all = takes_all
+        self._swept = Swept(has_taken_away=takes_away)
+
+    async def run(self) -> Swept:
+        """
+        Raises:
+            LedgerClosed: the database's role does not see all users' files.
+            NothingKnown: it has none at all, and it was not said that all may go.
+            AppError: the database or the file store cannot be asked.
+        """
+        swept = self._swept
+        is_cautious = swept.has_taken_away and not self._takes_all
+        if is_cautious and not await self._ledger.page(None, 1):
+            raise NothingKnown
+        await self._look_through_blobs()
+        await self._look_through_files()
+        if swept.has_taken_away:
+            swept.unfinished = await self._blobs.delete_unfinished(
+                older_than_seconds=GRACE_SECONDS
+            )
+        return swept
+
+    async def _look_through_blobs(self) -> None:
+        horizon = datetime.now(UTC) - timedelta(seconds=GRACE_SECONDS)
+        async for page in self._blobs.pages():
+            old = {blob.id: blob for blob in page if blob.modified_at < horizon}
+            known = await self._ledger.known([*old])
+            await self._remove([blob for file_id, blob in old.items() if file_id not in known])
+            self._swept.blobs += len(page)
+            self._tell(self._swept)
+
+    async def _remove(self, orphans: Sequence[StoredBlob]) -> None:
+        if self._swept.has_taken_away:
+            await self._blobs.delete([blob.id for blob in orphans])
+        self._swept.orphans += len(orphans)
+        self._swept.orphan_bytes += sum(blob.size for blob in orphans)
+
+    async def _look_through_files(self) -> None:
+        last = None
+        while page := await self._ledger.page(last, PAGE_FILES):
+            missing = await self._without_bytes(page)
+            # One that was deleted meanwhile has lost nothing.
+            self._swept.lost += sorted(await self._ledger.known(missing))
+            self._swept.files += len(page)
+            self._tell(self._swept)
+            last = page[-1][0]
+
+    async def _without_bytes(self, page: Sequence[tuple[UUID, int]]) -> list[UUID]:
+        room = asyncio.Semaphore(LOOKED_AT_ONCE)
+
+        async def is_whole(file_id: UUID, size: int) -> bool:
+            async with room:
+                return await self._blobs.size(file_id) == size
+
+        whole = await asyncio.gather(*(is_whole(*file) for file in page))
+        return [file[0] for file, is_there in zip(page, whole, strict=True) if not is_there]
