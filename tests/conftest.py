@@ -159,22 +159,36 @@ def settings() -> Settings:
     return Settings(auth_secret=SECRET)
 
 
+@pytest.fixture
+def file_settings_of(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[str], dict[str, str]]:
+    """What to set for a file store of a kind, new for this test."""
+
+    def choose(kind: str) -> dict[str, str]:
+        match kind:
+            case "s3":
+                endpoint = request.getfixturevalue("s3_url")
+                return {
+                    "files_url": f"s3://{make_bucket(endpoint)}/some/where",
+                    "s3_endpoint": endpoint,
+                    "s3_access_key_id": "parley",
+                    "s3_secret_access_key": SECRET,
+                }
+            case "file":
+                return {"files_url": f"file://{tmp_path}/files"}
+            case _:
+                return {"files_url": "memory://"}
+
+    return choose
+
+
 @pytest.fixture(params=["memory", "file", "s3"])
-def file_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+def file_settings(
+    request: pytest.FixtureRequest, file_settings_of: Callable[[str], dict[str, str]]
+) -> dict[str, str]:
     """A file store of each kind; a test that asks for it runs on all of them."""
-    match request.param:
-        case "memory":
-            return {"files_url": "memory://"}
-        case "file":
-            return {"files_url": f"file://{tmp_path}/files"}
-        case _:
-            endpoint = request.getfixturevalue("s3_url")
-            return {
-                "files_url": f"s3://{make_bucket(endpoint)}/some/where",
-                "s3_endpoint": endpoint,
-                "s3_access_key_id": "parley",
-                "s3_secret_access_key": SECRET,
-            }
+    return file_settings_of(request.param)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What tests make over and over."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -61,6 +62,11 @@ async def make_conversation(store: Store, user_id: str, **fields: Any) -> Conver
 def new_file(**fields: Any):
     given = {"filename": "a.txt", "content_type": "text/plain", "size": 5, "sha256": "0" * 64}
     return NewFile(id=new_id(), **given | fields)
+
+
+def metadata_of(**fields: Any):
+    """Of a file that nobody has."""
+    return FileMetadata(**new_file(**fields).model_dump(), created_at=datetime.now(UTC))
 
 
 async def make_file(store: Store, user_id: str, **fields: Any) -> FileMetadata:

@@ -6,8 +6,9 @@ from contextlib import aclosing
 
 import pytest
 
-from parley.services.responders.base import Receipt
+from parley.services.responders.base import PromptAttachment, PromptMessage, Receipt
 from parley.services.responders.openai import OpenAIResponder
+from tests.factories import metadata_of
 from tests.integration.openai.listening import CANARY, PROMPT, TOLD, listen, text_of
 from tests.model_server import (
     DONE,
@@ -23,6 +24,46 @@ from tests.model_server import (
     piece,
     reply,
 )
+
+
+class TestAttachments:
+    async def asked_with(self, server: ModelServer, *attachments: PromptAttachment) -> object:
+        responder = OpenAIResponder(base_url=server.url, api_key=None)
+        prompt = [PromptMessage("user", "Look", attachments)]
+        async with aclosing(responder.stream(prompt, "stub-1")) as pieces:
+            assert [piece async for piece in pieces]
+        await responder.close()
+        (message,) = server.asked[-1].body["messages"]
+        assert "user" == message["role"]
+        assert {"role", "content"} == message.keys()
+        return message["content"]
+
+    async def test_text_is_text_with_its_name_and_where_it_ends(self, server: ModelServer):
+        file = metadata_of(filename="Grüße.md", content_type="text/markdown", size=9)
+
+        assert await self.asked_with(
+            server, PromptAttachment(file, text="# Hi"), PromptAttachment(file, "# H", is_cut=True)
+        ) == (
+            "Look\n\n"
+            "[Attached: Grüße.md (text/markdown, 9 bytes)]\n# Hi\n[End of Grüße.md]\n\n"
+            "[Attached: Grüße.md (text/markdown, 9 bytes)]\n# H\n"
+            "[End of Grüße.md; it goes on, and is cut here]"
+        )
+
+    async def test_an_image_is_a_part_of_its_own(self, server: ModelServer):
+        file = metadata_of(filename="dot.png", content_type="image/png", size=3)
+
+        assert await self.asked_with(server, PromptAttachment(file, image=b"dot")) == [
+            {"type": "text", "text": "Look\n\n[Attached: dot.png (image/png, 3 bytes)]"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,ZG90"}},
+        ]
+
+    async def test_anything_else_is_named(self, server: ModelServer):
+        file = metadata_of(filename="a.pdf", content_type="application/pdf", size=3)
+
+        assert await self.asked_with(server, PromptAttachment(file)) == (
+            "Look\n\n[Attached: a.pdf (application/pdf, 3 bytes), which you are not shown]"
+        )
 
 
 class TestReply:

@@ -19,7 +19,7 @@ from parley.services.files.types import is_textual
 
 # As one word: `attachment` is for browsers that follow a link; what is opened all the same runs nothing.
 _POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})", re.IGNORECASE)
 _NO_TOKEN = re.compile(r"[^ !#-$&-\[\]-~]")
 
 

@@ -1,9 +1,11 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from parley.services.responders.base import PromptMessage
+from parley.services.responders.base import PromptAttachment, PromptMessage
 from parley.services.responders.echo import EchoResponder
+from tests.factories import metadata_of
 
 SYSTEM = PromptMessage("system", "Be brief.")
 NOTHING = "I remember nothing yet."
@@ -113,3 +115,28 @@ class TestPieces:
         said = await pieces(user(" " * 32_000))
 
         assert ["You ", f"said: {' ' * 32_000}\n", "I ", "remember ", "nothing ", "yet."] == said
+
+
+class TestAttachments:
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ({"text": "Grüße"}, "5 characters of it"),
+            ({"text": "", "is_cut": True}, "the first 0 characters of it"),
+            ({"text": "abc", "is_cut": True}, "the first 3 characters of it"),
+            ({"image": b"x"}, "the image"),
+            ({}, "its name alone"),
+        ],
+    )
+    async def test_it_tells_what_it_was_given(self, given: dict[str, Any], told: str):
+        file = metadata_of(filename="notes.md", content_type="text/markdown", size=7)
+        message = user("look")._replace(attachments=(PromptAttachment(file, **given),))
+
+        assert await echo(message) == (
+            f"You said: look\nI was given notes.md (text/markdown, 7 bytes): {told}.\n{NOTHING}"
+        )
+
+    async def test_those_of_before_are_not_told_again(self):
+        before = user("look")._replace(attachments=(PromptAttachment(metadata_of()),))
+
+        assert "I was given" not in await echo(before, assistant("ok"), user("and now?"))

@@ -69,10 +69,13 @@ class FileService:
         Before any of it is read. What comes meanwhile may take the room: it is looked at again.
 
         Raises:
+            FileTooLarge: so many are more than UPLOAD_MAX_BYTES.
             QuotaExceeded: the user has none for so many.
             StorageFull: the disk has none.
             Overloaded: as many files as this process takes at once are coming.
         """
+        if expected_bytes > self._max_bytes:
+            raise FileTooLarge(self._max_bytes)
         if self._uploading >= UPLOADS_AT_ONCE:
             msg = (
                 "As many files as this process takes at once are on their way. Try again shortly."
