@@ -1,5 +1,6 @@
 """What tests make over and over."""
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -16,6 +17,7 @@ from parley.schemas.conversations import (
 from parley.schemas.files import Allowance, FileMetadata, NewFile
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
+from parley.services.files.service import Upload
 
 PROBLEM = Problem(type="/problems/x", title="X", status=502, detail="Why.", code="x")
 
@@ -67,6 +69,16 @@ def new_file(**fields: Any):
 def metadata_of(**fields: Any):
     """Of a file that nobody has."""
     return FileMetadata(**new_file(**fields).model_dump(), created_at=datetime.now(UTC))
+
+
+def upload_of(content: str, **fields: Any) -> Upload:
+    """Text that is on its way."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield content.encode()
+
+    given = {"filename": "a.txt", "content_type": "text/plain"}
+    return Upload(**given | fields, pieces=pieces())
 
 
 async def make_file(store: Store, user_id: str, **fields: Any) -> FileMetadata:

@@ -5,14 +5,29 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 from uuid import UUID
 
-from parley.core.errors import ConversationNotFound, KeyNotFound, TurnNotFound
+from parley.core.errors import (
+    ConversationNotFound,
+    FileNotFound,
+    KeyNotFound,
+    TurnNotFound,
+)
 from parley.core.ids import new_id
 from parley.crud.ports import Store, Transaction
 from parley.schemas.accounts import Account
 from parley.schemas.conversations import Conversation, ConversationDraft, Message, Order
+from parley.schemas.files import Allowance, FileMetadata, Usage
 from parley.schemas.keys import ApiKey, NewKey
 from parley.schemas.turns import ChatReply, NewTurn, TurnStatus
-from tests.factories import PROBLEM, accept, make_conversation, new_reply, new_turn, record
+from tests.factories import (
+    PROBLEM,
+    accept,
+    make_conversation,
+    make_file,
+    new_file,
+    new_reply,
+    new_turn,
+    record,
+)
 
 CANARY = "of-bob-alone"
 EMAIL = f"{CANARY}@example.com"
@@ -23,10 +38,11 @@ KEY_HASH = f"key-{CANARY}"
 
 @dataclass(frozen=True)
 class Bobs:
-    """An account, a session, a key, a conversation with a whole turn, and one with a lost one."""
+    """An account, a session, a key, a file, a conversation with a whole turn, and one with a lost one."""
 
     session_id: UUID
     key: ApiKey
+    file: FileMetadata
     conversation: Conversation
     whole: ChatReply
     running: NewTurn
@@ -42,11 +58,14 @@ async def give_bob(store: Store, bob: str) -> Bobs:
     conversation = await make_conversation(
         store, bob, title=CANARY, instructions=CANARY, metadata={"word": CANARY}
     )
-    whole = await record(store, bob, conversation.id, f"whole {CANARY}")
+    file = await make_file(store, bob, filename=CANARY)
+    whole = await record(
+        store, bob, conversation.id, f"whole {CANARY}", attachments=[await make_file(store, bob)]
+    )
     other = await make_conversation(store, bob, title=f"other {CANARY}")
     turn = new_turn(other.id, f"running {CANARY}", idempotency_key=CANARY)
     running = await accept(store, bob, turn)
-    return Bobs(session_id, key, conversation, whole, running)
+    return Bobs(session_id, key, file, conversation, whole, running)
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,11 @@ async def _read(tx: Transaction, bobs: Bobs) -> list[Message]:
     which = bobs.conversation.id, Order.OLDEST_FIRST, 10, None
     shown = await tx.messages.page(*which)
     return [*shown, *await tx.messages.page(*which, with_superseded=True)]
+
+
+async def _add_file(tx: Transaction, bobs: Bobs) -> str:
+    new = new_file(filename="hers").model_copy(update={"id": bobs.file.id})
+    return (await tx.files.add(new, Allowance(5, 1))).filename
 
 
 async def _create_key(tx: Transaction, bobs: Bobs) -> str:
@@ -174,6 +198,14 @@ ATTEMPTS = {
     "keys.delete": Attempt(lambda tx, bobs: tx.keys.delete(bobs.key.id), KeyNotFound),
     "keys.live": Attempt(lambda tx, _: tx.keys.live(KEY_HASH)),
     "keys.touch": Attempt(lambda tx, bobs: tx.keys.touch(bobs.key.id)),
+    # Her own, with Bob's id, and as much as she may keep: what he keeps shows in nothing.
+    "files.add": Attempt(_add_file, "hers"),
+    "files.get": Attempt(lambda tx, bobs: tx.files.get(bobs.file.id), FileNotFound),
+    "files.named": Attempt(lambda tx, bobs: tx.files.named([bobs.file.id]), FileNotFound),
+    "files.newest": Attempt(lambda tx, _: tx.files.newest(10, None), []),
+    "files.usage": Attempt(lambda tx, _: tx.files.usage(), Usage(0, 0)),
+    "files.ids": Attempt(lambda tx, _: tx.files.ids(), []),
+    "files.delete": Attempt(lambda tx, bobs: tx.files.delete(bobs.file.id), FileNotFound),
 }
 
 

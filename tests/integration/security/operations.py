@@ -26,8 +26,16 @@ class Operation:
 
     @property
     def body_schema(self) -> dict[str, Any] | None:
-        content = self.spec.get("requestBody", {}).get("content", {})
-        return resolved(content["application/json"]["schema"]) if content else None
+        content = self._content.get("application/json")
+        return resolved(content["schema"]) if content else None
+
+    @property
+    def takes_a_file(self) -> bool:
+        return "multipart/form-data" in self._content
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        return self.spec.get("requestBody", {}).get("content", {})  # type: ignore[no-any-return]
 
     @property
     def body(self) -> dict[str, Any] | None:
@@ -73,6 +81,12 @@ def example(schema: dict[str, Any]) -> object:
     if "examples" in schema:
         return schema["examples"][0]
     return "x" * max(1, schema.get("minLength", 1)) if schema.get("type") == "string" else {}
+
+
+def naming(name: str, which: object, operation: Operation) -> dict[str, object]:
+    """The member of a body of the operation that names it."""
+    schema = (operation.body_schema or {})["properties"][name]
+    return {name: [str(which)] if schema.get("type") == "array" else str(which)}
 
 
 OPERATIONS = [

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from parley.core.ids import new_id
@@ -17,12 +18,13 @@ from parley.schemas.conversations import Conversation
 from parley.schemas.keys import NewKey
 from tests.conftest import SECRET
 from tests.events import parse
-from tests.factories import make_conversation, record, session_of
+from tests.factories import make_conversation, record, session_of, upload_of
 from tests.integration.security.operations import (
     METHODS,
     OPERATIONS,
     SPEC,
     Operation,
+    naming,
     properties,
 )
 
@@ -44,9 +46,11 @@ TRIED = {
     ("path", "conversation_id"),
     ("path", "turn_id"),
     ("path", "key_id"),
+    ("path", "file_id"),
     ("path", "user_id"),
     ("query", "cursor"),
     ("body", "conversation_id"),
+    ("body", "attachments"),
     # Numbers, of the turn in the path.
     ("query", "after"),
     ("header", "Last-Event-ID"),
@@ -78,7 +82,7 @@ class Theirs:
     conversation: Conversation
 
 
-async def give(store: Store, user_id: str) -> Theirs:
+async def give(app: FastAPI, store: Store, user_id: str) -> Theirs:
     async with store.begin(user_id) as tx:
         await tx.accounts.set_password(PASSWORD_HASH)
         for name in ("first", "second"):
@@ -87,23 +91,27 @@ async def give(store: Store, user_id: str) -> Theirs:
     await make_conversation(store, user_id)
     conversation = await make_conversation(store, user_id, title=f"of {user_id}")
     reply = await record(store, user_id, conversation.id, f"said by {user_id}")
+    for name in ("first", "second"):
+        file = await app.state.services.files.upload(user_id, upload_of(f"{name} of {user_id}"))
     ids: dict[str, object] = {
         "conversation_id": conversation.id,
         "turn_id": reply.turn_id,
         "key_id": key.id,
+        "file_id": file.id,
+        "attachments": file.id,
         "user_id": "me",
     }
     return Theirs(ids, conversation)
 
 
 @pytest.fixture
-async def theirs(app: object, store: Store, bob: str) -> Theirs:  # noqa: ARG001 - it makes accounts
-    return await give(store, bob)
+async def theirs(app: FastAPI, store: Store, bob: str) -> Theirs:
+    return await give(app, store, bob)
 
 
 @pytest.fixture
-async def hers(app: object, store: Store, alice: str) -> Theirs:  # noqa: ARG001 - as above
-    return await give(store, alice)
+async def hers(app: FastAPI, store: Store, alice: str) -> Theirs:
+    return await give(app, store, alice)
 
 
 @pytest.fixture
@@ -111,11 +119,14 @@ def ask(client: AsyncClient, bearer) -> Callable[..., Any]:
     async def send(
         operation: Operation, ids: dict[str, object], user_id: str | None, **changes: Any
     ) -> Response:
-        body = changes.pop("body", operation.body)
+        if operation.takes_a_file:
+            body = {"files": {"file": ("a.txt", b"hello", "text/plain")}}
+        else:
+            body = {"json": changes.pop("body", operation.body)}
         return await client.request(
             operation.method,
             operation.path.format(**ids),
-            json=body,
+            **body,
             headers={} if user_id is None else bearer(user_id),
             **changes,
         )
@@ -139,6 +150,7 @@ async def everything(store: Store, theirs: Theirs, user_id: str) -> list[object]
             ),
             await tx.turns.get(theirs.ids["turn_id"]),  # type: ignore[arg-type]
             await tx.keys.newest(100, None),
+            await tx.files.newest(100, None),
             await tx.accounts.get(),
             await tx.sessions.live(session_of(user_id)),
         ]
@@ -161,7 +173,7 @@ def test_every_id_that_a_route_takes_is_tried_here():
 
 class TestAnothersId:
     @pytest.mark.parametrize(
-        ("operation", "name"), taking("path", "conversation_id", "turn_id", "key_id")
+        ("operation", "name"), taking("path", "conversation_id", "turn_id", "key_id", "file_id")
     )
     async def test_in_a_path_is_answered_as_a_missing_one_and_nothing_happens(
         self,
@@ -173,7 +185,7 @@ class TestAnothersId:
         operation: Operation,
         name: str,
     ):
-        """Rows 27 and 30."""
+        """Rows 27, 30, 32 and 65."""
         before, missing = await everything(store, theirs, bob), new_id()
         answers = [
             await ask(operation, theirs.ids | {name: which}, alice)
@@ -184,7 +196,9 @@ class TestAnothersId:
         assert comparable(answers[0], theirs.ids[name]) == comparable(answers[1], missing)
         assert before == await everything(store, theirs, bob)
 
-    @pytest.mark.parametrize(("operation", "name"), taking("body", "conversation_id"))
+    @pytest.mark.parametrize(
+        ("operation", "name"), taking("body", "conversation_id", "attachments")
+    )
     async def test_in_a_body_is_answered_as_a_missing_one_and_nothing_happens(
         self,
         store: Store,
@@ -195,10 +209,12 @@ class TestAnothersId:
         operation: Operation,
         name: str,
     ):
-        """Row 28."""
+        """Rows 28 and 31."""
         before, missing = await everything(store, theirs, bob), new_id()
         answers = [
-            await ask(operation, theirs.ids, alice, body=operation.body | {name: str(which)})
+            await ask(
+                operation, theirs.ids, alice, body=operation.body | naming(name, which, operation)
+            )
             for which in (theirs.ids[name], missing)
         ]
 
@@ -319,8 +335,10 @@ def values_of(answer: Response) -> object:
             return answer.json()
         case "text/event-stream":
             return [event.data for event in parse(answer.text)]
-        case _:
+        case "application/jsonl":
             return [json.loads(line) for line in answer.text.splitlines()]
+        case _:
+            return answer.text
 
 
 def keys_of(value: object) -> set[str]:
