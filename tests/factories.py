@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from obstore.store import MemoryStore as MemoryObjects
+
 from parley.core.ids import new_id
+from parley.crud.objects.blobs import ObjectBlobs
 from parley.crud.ports import Store
 from parley.schemas.conversations import (
     Conversation,
@@ -17,6 +20,7 @@ from parley.schemas.conversations import (
 from parley.schemas.files import Allowance, FileMetadata, NewFile
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
+from parley.services.files.erasing import Eraser
 from parley.services.files.service import Upload
 
 PROBLEM = Problem(type="/problems/x", title="X", status=502, detail="Why.", code="x")
@@ -69,6 +73,11 @@ def new_file(**fields: Any):
 def metadata_of(**fields: Any):
     """Of a file that nobody has."""
     return FileMetadata(**new_file(**fields).model_dump(), created_at=datetime.now(UTC))
+
+
+def new_eraser() -> Eraser:
+    """Of a file store that has nothing."""
+    return Eraser(ObjectBlobs(MemoryObjects))
 
 
 def upload_of(content: str, **fields: Any) -> Upload:

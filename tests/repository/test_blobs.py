@@ -246,3 +246,16 @@ async def test_a_store_that_is_away_is_unavailable():
             await put(blobs, b"a")
         with pytest.raises(FileStoreUnavailable):
             await blobs.size(new_id())
+
+
+async def test_a_bucket_that_is_not_there_is_no_file_that_is_not_found(s3_url: str):
+    settings = Settings(
+        files_url="s3://nobodys",
+        s3_endpoint=s3_url,
+        s3_access_key_id="parley",
+        s3_secret_access_key="of the tests",
+    )
+    async with AsyncExitStack() as closing:
+        for data in (b"a", LARGE):
+            with pytest.raises(FileStoreUnavailable):
+                await put(open_blobs(settings, closing), data)

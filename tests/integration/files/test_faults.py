@@ -148,11 +148,11 @@ class TestBytes:
         uploading = asyncio.create_task(files.upload(alice, Upload("a", "text/plain", pieces())))
         await begun.wait()
         with pytest.raises(Overloaded):
-            await files.require_room(alice, 5)
+            await files.upload(alice, upload_of("hello"))
         gate.set()
         await uploading
 
-        await files.require_room(alice, 5)
+        await files.upload(alice, upload_of("hello"))
 
 
 class TestErasing:

@@ -174,7 +174,10 @@ class TestLost:
 
 
 class TestPowers:
-    @pytest.mark.parametrize("backend", ["postgres"])
+    @pytest.fixture
+    def backend(self) -> str:
+        return "postgres"
+
     async def test_a_role_that_sees_no_users_files_sweeps_nothing(
         self, store: Store, blobs: Blobs, postgres: DatabaseUrls, alice: str
     ):
@@ -188,6 +191,18 @@ class TestPowers:
         await ledger.close()
 
         assert {file.id} == await kept(blobs)
+
+    async def test_the_apis_role_is_told_whose_url_it_takes(
+        self, postgres: DatabaseUrls, tmp_path: Path
+    ):
+        settings = Settings(
+            database_migration_url=postgres.api,
+            files_url=f"file://{tmp_path}/files",
+            database_timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+        with pytest.raises(Rejected, match="DATABASE_MIGRATION_URL"):
+            await sweep(settings, takes_away=True, takes_all=True)
 
 
 class TestCommand:
@@ -242,22 +257,11 @@ class TestCommand:
     async def test_what_cannot_be_swept_is_said(self, folder: Path):
         with pytest.raises(InvalidSettings, match="FILES_URL"):
             await sweep(Settings(files_url="memory://"), takes_away=True, takes_all=False)
-        nowhere = Settings(database_url="postgresql://ann@127.0.0.1:1/x", files_url=f"file://{folder}")
+        nowhere = Settings(
+            database_url="postgresql://ann@127.0.0.1:1/x", files_url=f"file://{folder}"
+        )
         with pytest.raises(DatabaseUnavailable):
             await sweep(nowhere, takes_away=True, takes_all=False)
-
-    @pytest.mark.parametrize("backend", ["postgres"])
-    async def test_the_apis_role_is_told_whose_url_it_takes(
-        self, postgres: DatabaseUrls, folder: Path
-    ):
-        settings = Settings(
-            database_migration_url=postgres.api,
-            files_url=f"file://{folder}",
-            database_timeout_seconds=TIMEOUT_SECONDS,
-        )
-
-        with pytest.raises(Rejected, match="DATABASE_MIGRATION_URL"):
-            await sweep(settings, takes_away=True, takes_all=True)
 
 
 def test_a_person_reads_it_in_lines():

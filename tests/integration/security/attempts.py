@@ -180,7 +180,7 @@ ATTEMPTS = {
     "accounts.lock": Attempt(lambda tx, _: _email(tx.accounts.lock()), ALICES_EMAIL),
     "accounts.set_password": Attempt(lambda tx, _: tx.accounts.set_password("alices")),
     "accounts.set_disabled": Attempt(lambda tx, _: tx.accounts.set_disabled(is_disabled=True)),
-    "accounts.delete": Attempt(lambda tx, _: tx.accounts.delete()),
+    "accounts.delete": Attempt(lambda tx, _: tx.accounts.delete(), []),
     # Takes away what has expired: hers only, and only so told from Bob's.
     "sessions.open": Attempt(lambda tx, _: tx.sessions.open(new_id(), "hers", 3600)),
     "sessions.use_of": Attempt(lambda tx, _: tx.sessions.use_of(TOKEN_HASH, grace_seconds=10)),

@@ -14,6 +14,7 @@ from parley.schemas.keys import NewKey
 from parley.services.authentication import Authentication
 from parley.services.keys import KEYS_MAX
 from parley.services.operators import OperatorService
+from tests.factories import new_eraser
 from tests.integration.security.conftest import PASSWORD, bearing
 
 
@@ -177,7 +178,7 @@ class TestEnd:
 
     async def test_of_a_disabled_account_it_is_refused(self, make_key, status, store: Store):
         made = (await make_key()).json()
-        await OperatorService(store, None, None).disable("ann@example.com")
+        await OperatorService(store, None, new_eraser()).disable("ann@example.com")
 
         assert 401 == await status(made["key"])
 

@@ -10,7 +10,7 @@ import pytest
 from parley.core.ids import new_id
 from parley.schemas.keys import NewKey
 from tests.databases import DatabaseUrls, connected
-from tests.factories import make_conversation, record
+from tests.factories import make_conversation, make_file, record
 from tests.integration.security.catalogue import OF_NOBODY, faults
 from tests.stores import patient_store
 
@@ -101,7 +101,8 @@ async def filled(postgres: DatabaseUrls, alice: str, bob: str) -> DatabaseUrls:
             await tx.sessions.open(new_id(), f"token of {email}", 3600)
             await tx.keys.create(NewKey(new_id(), f"key of {email}", "prefix", "name", None))
         conversation = await make_conversation(store, user_id)
-        await record(store, user_id, conversation.id)
+        file = await make_file(store, user_id)
+        await record(store, user_id, conversation.id, attachments=[file])
     await store.close()
     return postgres
 

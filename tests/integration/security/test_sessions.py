@@ -17,6 +17,7 @@ from parley.schemas.accounts import EmailCredential, Registration
 from parley.schemas.limits import Quota
 from parley.services.operators import OperatorService
 from tests.conftest import SECRET
+from tests.factories import new_eraser
 from tests.integration.security.conftest import PASSWORD, bearing
 
 NEW_PASSWORD = "another horse, another staple"
@@ -250,7 +251,7 @@ class TestLogin:
     ):
         """Each costs one comparison of a password: that is what the time goes into."""
         await post("register", email="bob@example.com", password=PASSWORD)
-        await OperatorService(store, None, None).disable("bob@example.com")
+        await OperatorService(store, None, new_eraser()).disable("bob@example.com")
         compared: list[bool] = []
         matches = Passwords.matches
 
@@ -290,7 +291,7 @@ class TestRegistration:
         assert (403, "registration-closed") == (response.status_code, response.json()["code"])
         assert None is await store.resolve(EmailCredential("ann@example.com"))
         registration = Registration(email="ann@example.com", password=SecretStr(PASSWORD))
-        await OperatorService(store, Passwords(), None).create(registration)
+        await OperatorService(store, Passwords(), new_eraser()).create(registration)
         assert 200 == (await post("login", **credentials)).status_code
 
 
@@ -379,7 +380,7 @@ class TestAudit:
         assert ["key-created", "access-refused"] == events(logged)
 
     async def test_what_operators_do_is_recorded(self, store: Store, logged: StringIO):
-        operator = OperatorService(store, Passwords(), None)
+        operator = OperatorService(store, Passwords(), new_eraser())
         registration = Registration(email="ben@example.com", password=SecretStr(PASSWORD))
         user = await operator.create(registration)
         await operator.disable(user.email)

@@ -17,6 +17,7 @@ from parley.services.keys import KeyService
 from parley.services.liveness import LiveSessions
 from parley.services.sessions import SessionService
 from tests.conftest import SECRET
+from tests.factories import new_eraser
 
 ANN, EMAIL, PASSWORD = "ann", "ann@example.com", "correct horse battery staple"
 CHANGE = PasswordChange(current=PASSWORD, new="another horse, another staple")
@@ -51,7 +52,9 @@ async def accounts(request: pytest.FixtureRequest) -> AccountService:
     live, tokens = LiveSessions(store), LocalTokens(SECRET, lifetime_seconds=300)
     sessions = SessionService(store, tokens, live, lifetime_seconds=3600, grace_seconds=10)
     passwords = Interrupted(store, CHANGES[request.param])
-    return AccountService(store, sessions, live, passwords, None, registration_is_open=True)
+    return AccountService(
+        store, sessions, live, passwords, new_eraser(), registration_is_open=True
+    )
 
 
 async def test_who_has_none_changes_no_password_and_makes_no_key():
@@ -59,7 +62,9 @@ async def test_who_has_none_changes_no_password_and_makes_no_key():
     store = MemoryStore()
     live, tokens = LiveSessions(store), LocalTokens(SECRET, lifetime_seconds=300)
     sessions = SessionService(store, tokens, live, lifetime_seconds=3600, grace_seconds=10)
-    accounts = AccountService(store, sessions, live, Passwords(), None, registration_is_open=True)
+    accounts = AccountService(
+        store, sessions, live, Passwords(), new_eraser(), registration_is_open=True
+    )
 
     with pytest.raises(AccountGone):
         await accounts.change_password(ANN, CHANGE)

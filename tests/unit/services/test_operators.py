@@ -1,15 +1,13 @@
 import pytest
-from obstore.store import MemoryStore as MemoryObjects
 from pydantic import SecretStr
 
 from parley.core.errors import EmailTaken
 from parley.core.ids import new_id
 from parley.core.security.passwords import Passwords
 from parley.crud.memory.store import MemoryStore
-from parley.crud.objects.blobs import ObjectBlobs
 from parley.schemas.accounts import Account, Registration
-from parley.services.files.erasing import Eraser
 from parley.services.operators import AccountUnknown, OperatorService
+from tests.factories import new_eraser
 
 EMAIL = "ann@example.com"
 REGISTRATION = Registration(email=EMAIL, password=SecretStr("correct horse battery staple"))
@@ -22,7 +20,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def operator(store: MemoryStore) -> OperatorService:
-    return OperatorService(store, Passwords(), Eraser(ObjectBlobs(MemoryObjects)))
+    return OperatorService(store, Passwords(), new_eraser())
 
 
 @pytest.fixture

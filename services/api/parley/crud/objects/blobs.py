@@ -15,7 +15,7 @@ from uuid import UUID
 import obstore
 from obstore.store import ObjectStore
 
-from parley.core.errors import AppError, FileNotFound
+from parley.core.errors import AppError, FileNotFound, FileStoreUnavailable
 from parley.core.ids import new_id
 from parley.crud.objects.faults import told
 from parley.crud.objects.writing import Writing
@@ -53,11 +53,13 @@ class ObjectBlobs:
         pieces = _Pieces(writing, self._in_thread)
         try:
             yield pieces
-            await self._in_thread(writing.finish, pieces.kept)
-        except BaseException:
+            await pieces.finish()
+        except BaseException as error:
             with suppress(AppError):
                 # Its thread goes on also where nobody waits for it any more.
                 await asyncio.shield(self._in_thread(writing.abort))
+            if isinstance(error, FileNotFound):  # the folder, or the bucket
+                raise FileStoreUnavailable from error
             raise
 
     async def read(self, file_id: UUID, start: int, end: int) -> AsyncGenerator[bytes]:
@@ -159,13 +161,20 @@ class _Pieces:
     def __init__(self, writing: Writing, in_thread: Callable[..., Awaitable[None]]) -> None:
         self._writing = writing
         self._in_thread = in_thread
-        self.kept = b""
+        self._kept = bytearray()
 
     async def write(self, data: bytes) -> None:
-        self.kept += data
-        if len(self.kept) >= PIECE_BYTES:
-            piece, self.kept = self.kept, b""
-            await self._in_thread(self._writing.write, piece)
+        self._kept += data
+        if len(self._kept) >= PIECE_BYTES:
+            await self._in_thread(self._writing.write, self._taken())
+
+    async def finish(self) -> None:
+        await self._in_thread(self._writing.finish, self._taken())
+
+    def _taken(self) -> bytes:
+        piece = bytes(self._kept)
+        self._kept.clear()
+        return piece
 
 
 def _id_of(path: str) -> UUID | None:

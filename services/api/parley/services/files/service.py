@@ -72,15 +72,9 @@ class FileService:
             FileTooLarge: so many are more than UPLOAD_MAX_BYTES.
             QuotaExceeded: the user has none for so many.
             StorageFull: the disk has none.
-            Overloaded: as many files as this process takes at once are coming.
         """
         if expected_bytes > self._max_bytes:
             raise FileTooLarge(self._max_bytes)
-        if self._uploading >= UPLOADS_AT_ONCE:
-            msg = (
-                "As many files as this process takes at once are on their way. Try again shortly."
-            )
-            raise Overloaded(msg)
         async with self._store.begin(user_id, read_only=True) as tx:
             kept = await tx.files.usage()
         if not self._allowance.has_room_for(expected_bytes, kept):
@@ -99,10 +93,14 @@ class FileService:
             QuotaExceeded: there is no room for it any more.
             StorageFull, FileStoreUnavailable: the file store does not take it.
             AccountGone: the user's account was deleted.
+            Overloaded: as many as this process takes at once are on their way.
             DatabaseUnavailable, Overloaded: whether it was kept is not known; whoever lists files sees.
             AppError: as the pieces say.
         """
         claim = self._types.admit(upload.content_type)
+        if self._uploading >= UPLOADS_AT_ONCE:
+            msg = "As many files as one process takes are on their way. Try again shortly."
+            raise Overloaded(msg)
         file_id = new_id()
         self._uploading += 1
         try:
