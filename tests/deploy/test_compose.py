@@ -10,6 +10,7 @@ import yaml
 from parley import __version__
 from parley.cli.graces import Graces
 from parley.core.settings import Settings
+from parley.routers._uploads import FORM_BYTES_MAX
 from tests.deploy.image import Image
 from tests.deploy.manifests import ROOT
 
@@ -31,8 +32,12 @@ SECRETS = {
     "DATABASE_URL",
     "REDIS_URL",
 }
-# The stack's own Better Auth, unless somebody says otherwise.
-DEFAULTS = {"BETTER_AUTH_URL": "http://auth:3000", "BETTER_AUTH_SESSION_TABLE": "auth.session"}
+# The stack's own Better Auth and its own volume, unless somebody says otherwise.
+DEFAULTS = {
+    "BETTER_AUTH_URL": "http://auth:3000",
+    "BETTER_AUTH_SESSION_TABLE": "auth.session",
+    "FILES_URL": "file:///var/lib/parley/files",
+}
 Service = dict[str, Any]
 
 
@@ -118,6 +123,53 @@ class TestApi:
         assert {"migrate"} == told
 
 
+class TestFiles:
+    @pytest.fixture
+    def users(self, services: dict[str, Service], apis: list[Service]) -> list[Service]:
+        """The APIs, and what sweeps: `docker compose run --rm migrate files sweep`."""
+        return [*apis, services["migrate"]]
+
+    def test_all_are_told_of_one_place(self, users: list[Service]):
+        names = {
+            name.upper() for name in Settings.model_fields if name.startswith(("files_", "s3_"))
+        }
+        place = dict.fromkeys(names) | {
+            "FILES_URL": f"${{FILES_URL:-{DEFAULTS['FILES_URL']}}}",
+        }
+        for user in users:
+            told = {name: value for name, value in user["environment"].items() if name in names}
+            assert place == told
+
+    def test_it_is_a_volume_of_their_own_unless_somebody_says_otherwise(
+        self, services: dict[str, Service]
+    ):
+        mounted = {"type": "volume", "source": "files", "target": "/var/lib/parley"}
+        assert DEFAULTS["FILES_URL"].startswith(f"file://{mounted['target']}/")
+        having = {
+            name: volume
+            for name, service in services.items()
+            for volume in service.get("volumes", [])
+            if volume["source"] == "files"
+        }
+        assert dict.fromkeys(("api", "api-2", "api-3", "migrate"), mounted) == having
+
+    def test_the_image_has_that_folder_for_its_user_alone(self):
+        dockerfile = ROOT / "services/api/Dockerfile"
+        image = Image.of(dockerfile)
+        owner, _, group = image.user.partition(":")
+
+        assert DEFAULTS["FILES_URL"] == image.environment["FILES_URL"]
+        assert (
+            f"install --directory --owner={owner} --group={group} --mode=0700"
+            " /var/lib/parley /var/lib/parley/files "
+        ) in dockerfile.read_text()
+
+    def test_an_s3_store_is_reached_wherever_it_is(self, users: list[Service]):
+        for user in users:
+            assert {"data", "front"} == {*user["networks"]}
+            assert ["host.docker.internal:host-gateway"] == user["extra_hosts"]
+
+
 class TestServices:
     def test_each_is_confined_and_bounded(self, services: dict[str, Service]):
         for name, service in services.items():
@@ -129,13 +181,13 @@ class TestServices:
                     service["deploy"]["resources"]["limits"]
                 ), name
 
-    def test_each_is_on_an_inner_network_but_those_that_clients_reach(
+    def test_each_is_on_an_inner_network_but_those_that_clients_reach_and_the_sweep(
         self, services: dict[str, Service]
     ):
         outside = {
             name for name, service in services.items() if "front" in service.get("networks", [])
         }
-        assert {"api", "api-2", "api-3", "auth", "nginx"} == outside
+        assert {"api", "api-2", "api-3", "auth", "migrate", "nginx"} == outside
         assert {"api", "auth", "nginx"} == {
             name for name, service in services.items() if "ports" in service
         }
@@ -232,9 +284,26 @@ class TestBetterAuth:
 
 
 class TestNginx:
-    def test_it_waits_as_long_as_a_reply_may_take(self):
+    @pytest.fixture
+    def conf(self) -> str:
+        return (ROOT / "deploy/nginx/nginx.conf").read_text()
+
+    def test_it_waits_as_long_as_a_reply_may_take(self, conf: str):
         """Unstreamed, it is silent until it is whole."""
-        conf = (ROOT / "deploy/nginx/nginx.conf").read_text()
         (seconds,) = re.findall(r"proxy_read_timeout (\d+)s;", conf)
 
         assert Settings().model_reply_seconds < int(seconds)
+
+    def test_it_passes_on_the_largest_request_and_the_largest_file(self, conf: str):
+        settings = Settings()
+        before, _, behind = conf.partition("location = /api/v1/files {")
+        (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", before)
+        (of_a_file,) = re.findall(r"client_max_body_size (\d+)m;", behind.partition("}")[0])
+
+        assert settings.request_max_bytes < int(megabytes) * 1024**2
+        assert settings.upload_max_bytes + FORM_BYTES_MAX < int(of_a_file) * 1024**2
+
+    def test_it_holds_nothing_back_on_either_way(self, conf: str):
+        """Of a file neither, and so in no location more than in another."""
+        for directive in ("proxy_request_buffering", "proxy_buffering"):
+            assert ["off"] == re.findall(rf"\b{directive} (\w+);", conf)
