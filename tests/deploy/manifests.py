@@ -53,13 +53,41 @@ class Manifests(list[Manifest]):
         return self.one("Job", "parley-migrate")["spec"]["template"]
 
     @property
+    def sweep(self) -> Manifest:
+        return self.one("CronJob", "parley-sweep")["spec"]["jobTemplate"]["spec"]["template"]
+
+    def policies(self, pod: Manifest) -> list[Manifest]:
+        """The NetworkPolicies that select it."""
+        labels = pod["metadata"]["labels"]
+        return [
+            p for p in self.every("NetworkPolicy") if _selects(p["spec"]["podSelector"], labels)
+        ]
+
+    def ways_out(self, pod: Manifest) -> set[int]:
+        """The ports that it may reach."""
+        return {
+            port["port"]
+            for policy in self.policies(pod)
+            for rule in policy["spec"].get("egress", [])
+            for port in rule["ports"]
+        }
+
+    @property
     def environment(self) -> dict[str, str]:
         """What the API is told, but for secrets that the overlay only refers to."""
         told = dict(self.one("ConfigMap", "parley-api")["data"])
         for secret in self.every("Secret"):
             if secret["metadata"]["name"].startswith("parley-api"):
                 told |= {name: b64decode(value).decode() for name, value in secret["data"].items()}
-        return told
+        (api,) = containers(self.api)
+        return told | {variable["name"]: variable["value"] for variable in api.get("env", [])}
+
+
+def _selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        rule["operator"] == "In" and labels.get(rule["key"]) in rule["values"]
+        for rule in selector.get("matchExpressions", [])
+    )
 
 
 def _pods(node: Any) -> Iterator[Manifest]:

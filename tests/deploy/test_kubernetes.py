@@ -1,6 +1,7 @@
 """What is deployed is what the image and the settings have."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from parley import __version__
 from parley.cli.graces import Graces
 from parley.core.settings import Settings
+from parley.routers._uploads import FORM_BYTES_MAX
 from tests.deploy.image import Image
 from tests.deploy.manifests import ROOT, Manifest, Manifests, containers, secrets
 
@@ -18,6 +20,9 @@ OLDEST_KUBERNETES = "1.30"
 MAX_CONNECTIONS = 100
 # Superusers' three, the migration, a backup, and some for whoever looks into a trouble.
 RESERVED_CONNECTIONS = 10
+DAY_SECONDS = 86400
+
+S3, VOLUME = (f"- ../../components/files-{place}" for place in ("s3", "volume"))
 
 
 @pytest.fixture(scope="session")
@@ -103,16 +108,16 @@ class TestPods:
 
         assert container["image"].endswith(f"/parley-api:{__version__}")
 
-    def test_parley_runs_as_the_images_user_and_writes_to_tmp_alone(
+    def test_parley_runs_as_the_images_user_and_writes_to_tmp_alone_but_for_files(
         self, manifests: Manifests, image: Image
     ):
-        for pod in (manifests.api, manifests.migration):
+        for pod in (manifests.api, manifests.migration, manifests.sweep):
             identity = pod["spec"]["securityContext"]
             assert image.user == f"{identity['runAsUser']}:{identity['runAsGroup']}"
-            (volume,) = pod["spec"]["volumes"]
+            (volume,) = [v for v in pod["spec"]["volumes"] if "persistentVolumeClaim" not in v]
             assert volume["emptyDir"].keys() == {"medium", "sizeLimit"}
             for container in containers(pod):
-                (mount,) = container["volumeMounts"]
+                (mount,) = [m for m in container["volumeMounts"] if m["name"] != "files"]
                 assert {"name": volume["name"], "mountPath": "/tmp"} == mount  # noqa: S108
 
 
@@ -213,6 +218,115 @@ class TestApi:
         assert opened <= MAX_CONNECTIONS - RESERVED_CONNECTIONS
 
 
+class TestFiles:
+    @pytest.fixture
+    def on_a_volume(self, tree: Path) -> Manifests:
+        """Production, but for that choice."""
+        change(tree, "production", f"  {S3}\n", f"  # {S3}\n")
+        change(tree, "production", f"  # {VOLUME}\n", f"  {VOLUME}\n")
+        return Manifests.of("production", tree)
+
+    @pytest.fixture(params=["on_s3", "on_a_volume", "in_development"])
+    def files(self, request: pytest.FixtureRequest) -> Manifests:
+        names = {"on_s3": "production", "in_development": "development"}
+        return request.getfixturevalue(names.get(request.param, request.param))
+
+    def test_production_keeps_them_on_s3_until_somebody_chooses_a_volume(
+        self, production: Manifests, on_a_volume: Manifests, image: Image
+    ):
+        """In words that its settings take."""
+        Settings(
+            files_url=production.environment["FILES_URL"],
+            s3_endpoint=production.environment["S3_ENDPOINT"],
+        )
+
+        assert production.environment["FILES_URL"].startswith("s3://")
+        assert [] == production.every("PersistentVolumeClaim")
+        assert image.environment["FILES_URL"] == on_a_volume.environment["FILES_URL"]
+
+    def test_nobody_chooses_both(self, tree: Path):
+        change(tree, "production", f"  # {VOLUME}\n", f"  {VOLUME}\n")
+
+        with pytest.raises(AssertionError, match="parley-sweep"):
+            Manifests.of("production", tree)
+
+    def test_a_volume_is_where_the_image_has_the_folder(
+        self, on_a_volume: Manifests, development: Manifests, image: Image
+    ):
+        for overlay in (on_a_volume, development):
+            (claim,) = overlay.every("PersistentVolumeClaim")
+            for pod in (overlay.api, overlay.sweep):
+                (container,) = containers(pod)
+                (mount,) = [m for m in container["volumeMounts"] if m["name"] == "files"]
+                assert image.environment["FILES_URL"].startswith(f"file://{mount['mountPath']}/")
+                assert {
+                    "name": "files",
+                    "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]},
+                } in pod["spec"]["volumes"]
+                assert image.user.endswith(f":{pod['spec']['securityContext']['fsGroup']}")
+
+    def test_only_one_replica_shares_it_with_nobody(
+        self, on_a_volume: Manifests, development: Manifests
+    ):
+        for overlay, modes in ((on_a_volume, "ReadWriteMany"), (development, "ReadWriteOnce")):
+            (claim,) = overlay.every("PersistentVolumeClaim")
+            assert [modes] == claim["spec"]["accessModes"]
+        assert [] == development.every("HorizontalPodAutoscaler")
+
+    def test_what_sweeps_is_of_the_same_image_and_told_of_the_same_place(self, files: Manifests):
+        (sweep,) = containers(files.sweep)
+        (api,) = containers(files.api)
+
+        assert ["files", "sweep"] == sweep["args"]
+        assert "command" not in sweep
+        assert api["image"] == sweep["image"]
+        (settings,) = [s for s in api["envFrom"] if "configMapRef" in s]
+        assert settings in sweep["envFrom"]
+        for variable in api.get("env", []):
+            assert variable in sweep["env"]
+
+    def test_it_reaches_the_database_and_what_files_are_in_and_nothing_else(
+        self, files: Manifests
+    ):
+        store = {443} if files.environment["FILES_URL"].startswith("s3://") else set()
+
+        assert {53, 5432} | store == files.ways_out(files.sweep)
+        assert {53, 5432, 6379} | store == files.ways_out(files.api)
+        assert {53, 5432} == files.ways_out(files.migration)
+
+    def test_it_is_told_of_the_apis_secret_only_what_an_s3_store_asks_for(
+        self, production: Manifests
+    ):
+        (sweep,) = containers(production.sweep)
+        told = {v["name"]: v["valueFrom"]["secretKeyRef"] for v in sweep["env"]}
+
+        assert {
+            name: {"name": "parley-api", "key": name, "optional": True}
+            for name in ("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+        } == told
+        assert {name.lower() for name in told} <= Settings.model_fields.keys()
+
+    def test_one_sweep_a_day_and_never_two_at_once(self, files: Manifests):
+        (job,) = files.every("CronJob")
+
+        assert "Forbid" == job["spec"]["concurrencyPolicy"]
+        assert re.fullmatch(r"\d+ \d+ \* \* \*", job["spec"]["schedule"])
+        # One that hangs would keep all the others from beginning.
+        assert 0 < job["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] < DAY_SECONDS
+        assert 0 == job["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+
+    def test_the_ingress_passes_the_largest_file_on_as_it_comes(self, production: Manifests):
+        (ingress,) = production.every("Ingress")
+        said = {
+            name.removeprefix("nginx.ingress.kubernetes.io/"): value
+            for name, value in ingress["metadata"]["annotations"].items()
+        }
+        (megabytes,) = re.findall(r"^(\d+)m$", said["proxy-body-size"])
+
+        assert Settings().upload_max_bytes + FORM_BYTES_MAX < int(megabytes) * 1024**2
+        assert "off" == said["proxy-request-buffering"]
+
+
 class TestMigration:
     def test_it_migrates_with_the_apis_image_and_as_strictly_as_production(
         self, manifests: Manifests
@@ -249,11 +363,13 @@ class TestMigration:
 
 
 class TestSecrets:
-    def test_the_owners_url_is_the_migrations_alone(self, manifests: Manifests):
+    def test_the_owners_url_is_the_migrations_and_the_sweeps_alone(self, manifests: Manifests):
         (owners,) = secrets(manifests.migration)
         (apis,) = secrets(manifests.api)
+        (sweep,) = containers(manifests.sweep)
 
         assert owners == "parley-migrate"
+        assert {"parley-migrate"} == secrets(sweep["envFrom"])
         assert apis.startswith("parley-api")
         assert "DATABASE_MIGRATION_URL" not in manifests.environment
 
@@ -264,31 +380,20 @@ class TestSecrets:
 
 class TestNetwork:
     def test_every_pod_of_parley_has_a_policy_for_both_ways(self, manifests: Manifests):
-        for pod in (manifests.api, manifests.migration):
-            ways = {
-                way
-                for policy in manifests.every("NetworkPolicy")
-                if policy["spec"]["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
-                for way in policy["spec"]["policyTypes"]
-            }
+        for pod in (manifests.api, manifests.migration, manifests.sweep):
+            ways = {way for p in manifests.policies(pod) for way in p["spec"]["policyTypes"]}
             assert {"Ingress", "Egress"} == ways
 
-    @pytest.mark.parametrize("component", ["issuers", "model"])
+    @pytest.mark.parametrize("component", ["issuers", "model", "files-s3"])
     def test_the_way_out_is_shut_until_a_component_opens_it(self, tree: Path, component: str):
         def opened() -> set[int]:
             overlay = Manifests.of("production", tree)
-            return {
-                port["port"]
-                for policy in overlay.every("NetworkPolicy")
-                if policy["spec"]["podSelector"]["matchLabels"]
-                == overlay.api["metadata"]["labels"]
-                for rule in policy["spec"].get("egress", [])
-                for port in rule["ports"]
-            }
+            return overlay.ways_out(overlay.api)
 
-        before = opened()
         way = f"- ../../components/{component}"
-        change(tree, "production", f"# {way}", way)
+        change(tree, "production", f"  {S3}\n", f"  # {S3}\n")
+        before = opened()
+        change(tree, "production", f"# {way}\n", f"{way}\n")
 
         assert ({53, 5432, 6379}, {53, 443, 5432, 6379}) == (before, opened())
 
