@@ -80,6 +80,22 @@ class Stack:
             "--set=ON_ERROR_STOP=1", f"--command={query}",
         ).strip()  # fmt: skip
 
+    @contextmanager
+    def another(self, service: str, volume: str, **variables: str) -> Generator[str]:
+        """
+        One more container of a service, with a volume at /full and settings of its own: what docker
+        knows it by. Nobody but the test asks it.
+        """
+        settings = [word for name in variables for word in ("--env", f"{name}={variables[name]}")]
+        publish = ["--publish", "127.0.0.1::8000"]
+        container = self.compose(
+            "run", "--detach", "--no-deps", *publish, "--volume", volume, *settings, service
+        ).strip()
+        try:
+            yield container
+        finally:
+            docker("rm", "--force", "--volumes", container)
+
     def inspect(self) -> list[dict[str, Any]]:
         """Every container, also of the jobs that have ended."""
         ids = self.compose("ps", "--all", "--quiet").split()

@@ -136,20 +136,24 @@ class TestConfinement:
         """Of a process in it, as the kernel sees it."""
         probe = """
 import os, pathlib
+FOLDERS = ("/", "/app", "/app/var", "/opt/parley", "/etc", "/var/lib", "/tmp", "/var/lib/parley")
 status = dict(line.split(":", 1) for line in open("/proc/1/status"))
 def writable(folder):
     try:
-        pathlib.Path(folder, "probe").touch()
+        probe = pathlib.Path(folder, "probe")
+        probe.touch()
+        probe.unlink()
     except OSError:
         return False
     return True
 print([status["Uid"].split(), status["Gid"].split(), status["CapPrm"].strip(), status["CapBnd"].strip(),
-       status["NoNewPrivs"].strip(), [f for f in ("/", "/app", "/opt/parley", "/etc", "/tmp") if writable(f)]])
+       status["NoNewPrivs"].strip(), [f for f in FOLDERS if writable(f)]])
 """
         seen = stack.run_in("api", "python", "-c", probe)
 
         nobody, nothing = ["10001"] * 4, "0" * 16
-        assert str([nobody, nobody, nothing, nothing, "1", ["/tmp"]]) == seen.strip()  # noqa: S108
+        writable = ["/tmp", "/var/lib/parley"]  # noqa: S108
+        assert str([nobody, nobody, nothing, nothing, "1", writable]) == seen.strip()
 
     def test_every_service_is_confined(self, stack: Stack):
         for container in stack.inspect():
@@ -196,13 +200,15 @@ class TestRoles:
 
     def test_the_apis_role_sees_nothing_without_an_identity_and_makes_nothing(self, stack: Stack):
         with account(stack.url()) as client:
-            say_to(client, "mine alone")
+            file = client.post("/files", files={"file": ("mine.txt", b"mine alone")}).json()
+            message = {"message": "mine alone", "attachments": [file["id"]]}
+            assert 200 == client.post("/me/chat", json=message).status_code
             client.post("/auth/keys", json={"name": "mine alone"})
         tables = stack.psql(
             "SELECT table_name FROM information_schema.columns"
             " WHERE column_name = 'user_id' AND table_schema = 'public'"
         ).split()
-        assert {"conversations", "turns", "messages"} <= set(tables)
+        assert {"conversations", "turns", "messages", "files"} <= set(tables)
         for table in [*tables, "users"]:
             assert "0" != stack.psql(f"SELECT count(*) FROM {table}")  # noqa: S608
             assert "0" == stack.psql(f"SELECT count(*) FROM {table}", url_file=self.URL)  # noqa: S608
