@@ -162,21 +162,36 @@ class TestDoctor:
         until(lambda: run("doctor", **variables).returncode == 0)
         healthy = run("doctor", **variables)
 
-        assert ["settings", "database", "schema", "redis", "model"] == [
+        assert ["settings", "database", "schema", "redis", "files", "model"] == [
             line.split()[1] for line in healthy.stdout.splitlines()
         ]
         assert SCHEMA_REVISION in healthy.stdout
         password = postgres.api.split(":")[2].split("@")[0]
         assert password not in healthy.stdout + healthy.stderr
 
+    @pytest.mark.parametrize("command", [("doctor",), ("files", "sweep", "--yes")])
+    def test_no_other_process_is_told_what_a_command_counts(
+        self, run: Run, tmp_path: Path, sqlite_url: str, command: tuple[str, ...]
+    ):
+        """The image says where servers do, and that folder is theirs to make."""
+        counts = tmp_path / "counts"
+        done = run(*command, DATABASE_URL=sqlite_url, PROMETHEUS_MULTIPROC_DIR=str(counts))
+
+        assert 0 == done.returncode, done.stderr
+        assert not counts.exists()
+
     def test_what_is_wrong_is_named_with_what_to_do(self, run: Run, tmp_path: Path):
         nowhere = "postgresql://ann:canary@127.0.0.1:1/x"
         ill = run("doctor", "--json", DATABASE_URL=nowhere, REDIS_URL="redis://127.0.0.1:1/0")
 
         assert 1 == ill.returncode
-        assert {"settings": True, "database": False, "redis": False, "model": True} == {
-            finding["name"]: finding["ok"] for finding in json.loads(ill.stdout)
-        }
+        assert {
+            "settings": True,
+            "database": False,
+            "redis": False,
+            "files": True,
+            "model": True,
+        } == {finding["name"]: finding["ok"] for finding in json.loads(ill.stdout)}
         assert "canary" not in ill.stdout + ill.stderr
 
 

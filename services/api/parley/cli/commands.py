@@ -11,6 +11,7 @@ import asyncpg
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from parley.cli.environment import stand_alone
 from parley.core.errors import AppError, Unavailable
 from parley.core.logging import configure_logging
 from parley.core.settings import InvalidSettings, Settings, load_settings
@@ -53,6 +54,12 @@ def _fail(*lines: str) -> NoReturn:
     for line in lines:
         typer.echo(line, err=True)
     raise typer.Exit(1)
+
+
+@app.callback()
+def _begin(context: typer.Context) -> None:
+    if context.invoked_subcommand != serve.__name__:
+        stand_alone()
 
 
 @app.command()

@@ -7,6 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def stand_alone() -> None:
+    """For a command that serves nobody: what it counts, no other process asks for."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+
 def prepare() -> None:
     # gunicorn fails on an empty one, which is how `.env` says unset; it gets ours from the settings.
     os.environ.pop("WEB_CONCURRENCY", None)
