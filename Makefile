@@ -56,6 +56,10 @@ test: .venv/.dev services/auth/node_modules/.stamp ## Run every test, with cover
 test-containers: .venv/.dev ## Build the stack, test it from outside over HTTP, remove it (Docker)
 	$(BIN)/pytest tests/containers
 
+.PHONY: bench
+bench: .venv/.dev ## Measure, and print a table; nothing is asserted: var/bench.json has it too
+	@$(BIN)/python -m tests.bench
+
 .PHONY: check
 check: .venv/.dev ## Everything read-only that must hold: format, lint, types, floors, locks
 	$(BIN)/ruff format --check $(CODE)
