@@ -183,6 +183,15 @@ class TestFolder:
             await read(blobs, file_id, 0, 9)
         assert None is await blobs.size(file_id)
 
+    async def test_what_has_lost_its_end_breaks_off_there(self, blobs: Blobs, folder: Path):
+        file_id = await put(blobs, b"whole")
+        (folder / str(file_id)).write_bytes(b"who")
+        pieces = blobs.read(file_id, 1, 5)
+
+        assert b"ho" == await anext(pieces)
+        with pytest.raises(FileNotFound):
+            await anext(pieces)
+
     async def test_a_link_is_replaced_and_not_followed(
         self, blobs: Blobs, folder: Path, tmp_path: Path
     ):

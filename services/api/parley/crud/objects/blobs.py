@@ -63,7 +63,7 @@ class ObjectBlobs:
             raise
 
     async def read(self, file_id: UUID, start: int, end: int) -> AsyncGenerator[bytes]:
-        pieces = await self._in_thread(self._open_to_read, str(file_id), start, end)
+        pieces = await self._in_thread(self.open_to_read, str(file_id), start, end)
         while (piece := await self._in_thread(next, pieces, None)) is not None:
             # A store in memory has but one.
             whole = memoryview(piece)
@@ -140,15 +140,15 @@ class ObjectBlobs:
     def look_at(self, name: str) -> "ObjectMeta":
         return obstore.head(self.opened(), name)
 
-    def _size(self, name: str) -> int:
-        return self.look_at(name)["size"]
-
-    def _open_to_read(self, name: str, start: int, end: int) -> Iterator[Any]:
+    def open_to_read(self, name: str, start: int, end: int) -> Iterator[Any]:
         self.look_at(name)
         if start == end:  # a range of nothing cannot be asked for
             return iter(())
         found = obstore.get(self.opened(), name, options={"range": (start, end)})
         return cast("Iterator[Any]", found.stream(min_chunk_size=PIECE_BYTES))
+
+    def _size(self, name: str) -> int:
+        return self.look_at(name)["size"]
 
     async def _in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
         with told():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from obstore.store import LocalStore
 
-from parley.crud.objects.blobs import ObjectBlobs
+from parley.crud.objects.blobs import PIECE_BYTES, ObjectBlobs
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -45,6 +45,21 @@ class FolderBlobs(ObjectBlobs):
         if not S_ISREG(os.lstat(self._path / name).st_mode):
             raise FileNotFoundError(name)
         return super().look_at(name)
+
+    def open_to_read(self, name: str, start: int, end: int) -> Iterator[bytes]:
+        self.look_at(name)
+        return self._pieces(name, start, end)
+
+    def _pieces(self, name: str, start: int, end: int) -> Iterator[bytes]:
+        # The library would read 8 KiB at a time, each in a thread of its own: forty times the work.
+        with (self._path / name).open("rb", buffering=0) as file:
+            file.seek(start)
+            while start < end:
+                piece = file.read(min(PIECE_BYTES, end - start))
+                if not piece:
+                    raise FileNotFoundError(name)
+                yield piece
+                start += len(piece)
 
     def _make(self) -> LocalStore:
         # What users have uploaded is nobody else's on this machine.
