@@ -1,5 +1,6 @@
 """
-Parley that dies once, at the point of a turn that a file named `die-at` names, and then lives on.
+Parley that dies once, at the point of a turn or of an upload that a file named `die-at` names, and
+then lives on.
 
 Its model writes a line into `asked` each time. Where TEST_LEASE_SECONDS says so, its turns count as
 lost sooner.
@@ -13,8 +14,9 @@ from typing import Any
 
 from parley.cli.environment import prepare
 from parley.core.settings import load_settings
-from parley.crud.ports import Store, Transaction, Turns
+from parley.crud.ports import Files, Store, Transaction, Turns
 from parley.crud.sql import store as sql_store
+from parley.schemas.files import Allowance, FileMetadata, NewFile
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
 from parley.services import workers
@@ -52,6 +54,23 @@ class MortalTurns:
         return getattr(self._turns, name)
 
 
+class MortalFiles:
+    """Likewise, for an upload."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.step: str | None = None
+
+    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+        die_if_told("before the metadata")
+        added = await self._files.add(file, allowance)
+        self.step = "the metadata"
+        return added
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+
 class MortalStore:
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -60,10 +79,12 @@ class MortalStore:
     async def begin(self, user_id: str, *, read_only: bool = False) -> AsyncGenerator[Transaction]:
         async with self._store.begin(user_id, read_only=read_only) as tx:
             turns: Any = MortalTurns(tx.turns)
-            tx.turns = turns  # type: ignore[misc]  # a property only of the port
+            files: Any = MortalFiles(tx.files)
+            tx.turns, tx.files = turns, files  # type: ignore[misc]  # properties only of the port
             yield tx
-            die_if_told(f"before the commit of {turns.step}")
-        die_if_told(f"after the commit of {turns.step}")
+            step = turns.step or files.step
+            die_if_told(f"before the commit of {step}")
+        die_if_told(f"after the commit of {step}")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
