@@ -1,15 +1,16 @@
 """What files on their way cost a worker: its memory, and the time of everybody else."""
 
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
-from parley.cli.migrate import upgrade
 from tests.bench.client import MB, PATIENCE_SECONDS, Client, crowd, in_process
 from tests.bench.table import Goal, Row, medians
 from tests.processes import Server, account
@@ -130,8 +131,6 @@ def _serving(**variables: str) -> Generator[tuple[Server, Client]]:
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as name:
         folder = Path(name)
         database_url = f"sqlite:///{folder}/parley.db"
-        with redirect_stdout(sys.stderr):  # the table's alone is the other
-            upgrade(database_url)
         ours = {
             "DATABASE_URL": database_url,
             "FILES_URL": f"file://{folder}/files",
@@ -139,5 +138,7 @@ def _serving(**variables: str) -> Generator[tuple[Server, Client]]:
             "UPLOAD_MAX_BYTES": str(256 * MB),
             "UPLOAD_QUOTA_BYTES": str(4096 * MB),
         }
+        migrate = [sys.executable, "-m", "parley.cli", "migrate"]
+        subprocess.run(migrate, cwd=folder, env=os.environ | ours, capture_output=True, check=True)
         with Server(folder, **(ours | variables)) as server, account(server.url) as asking:
             yield server, Client(server.port, asking.headers["Authorization"])
