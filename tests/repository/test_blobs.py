@@ -80,12 +80,12 @@ class TestWrite:
         name = "write" if moment == "writing" else "finish"
         whole = getattr(writing.Writing, name)
 
-        def stalled(self: writing.Writing, piece: bytes) -> None:
+        def stalled(self: writing.Writing, *piece: bytes) -> None:
             if moment == "finished":
-                whole(self, piece)
+                whole(self, *piece)
             loop.call_soon_threadsafe(reached.set)
             if moment != "finished":
-                whole(self, piece)
+                whole(self, *piece)
 
         monkeypatch.setattr(writing.Writing, name, stalled)
         task = asyncio.create_task(put(blobs, LARGE, file_id))

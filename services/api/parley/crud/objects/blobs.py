@@ -22,7 +22,7 @@ from parley.crud.objects.writing import Writing
 from parley.schemas.files import StoredBlob
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, WritableFile
+    from obstore import WritableFile
 
 THREADS = 32
 PIECE_BYTES = 256 * 1024
@@ -48,12 +48,11 @@ class ObjectBlobs:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
     @asynccontextmanager
-    async def write(self, file_id: UUID) -> AsyncGenerator["_Pieces"]:
+    async def write(self, file_id: UUID) -> AsyncGenerator["_Writer"]:
         writing = Writing(self, str(file_id))
-        pieces = _Pieces(writing, self._in_thread)
         try:
-            yield pieces
-            await pieces.finish()
+            yield _Writer(writing, self._in_thread)
+            await self._in_thread(writing.finish)
         except BaseException as error:
             with suppress(AppError):
                 # Its thread goes on also where nobody waits for it any more.
@@ -72,7 +71,7 @@ class ObjectBlobs:
 
     async def size(self, file_id: UUID) -> int | None:
         try:
-            return await self._in_thread(self._size, str(file_id))
+            return await self._in_thread(self.size_of, str(file_id))
         except FileNotFound:
             return None
 
@@ -137,44 +136,28 @@ class ObjectBlobs:
         with suppress(FileNotFoundError):
             obstore.delete(self.opened(), name)
 
-    def look_at(self, name: str) -> "ObjectMeta":
-        return obstore.head(self.opened(), name)
+    def size_of(self, name: str) -> int:
+        return obstore.head(self.opened(), name)["size"]
 
     def open_to_read(self, name: str, start: int, end: int) -> Iterator[Any]:
-        self.look_at(name)
         if start == end:  # a range of nothing cannot be asked for
+            self.size_of(name)
             return iter(())
         found = obstore.get(self.opened(), name, options={"range": (start, end)})
         return cast("Iterator[Any]", found.stream(min_chunk_size=PIECE_BYTES))
-
-    def _size(self, name: str) -> int:
-        return self.look_at(name)["size"]
 
     async def _in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
         with told():
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
 
-class _Pieces:
-    """What comes is kept until it is worth the way to a thread."""
-
+class _Writer:
     def __init__(self, writing: Writing, in_thread: Callable[..., Awaitable[None]]) -> None:
         self._writing = writing
         self._in_thread = in_thread
-        self._kept = bytearray()
 
     async def write(self, data: bytes) -> None:
-        self._kept += data
-        if len(self._kept) >= PIECE_BYTES:
-            await self._in_thread(self._writing.write, self._taken())
-
-    async def finish(self) -> None:
-        await self._in_thread(self._writing.finish, self._taken())
-
-    def _taken(self) -> bytes:
-        piece = bytes(self._kept)
-        self._kept.clear()
-        return piece
+        await self._in_thread(self._writing.write, data)
 
 
 def _id_of(path: str) -> UUID | None:

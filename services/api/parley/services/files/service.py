@@ -1,7 +1,9 @@
 """A user's files: bytes first, then what is known of them."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,6 +31,7 @@ UPLOADS_AT_ONCE = 48
 """Of a process. Each keeps a part in memory, of 5 MiB on S3."""
 RESERVE_BYTES = 64 * 1024**2
 """Of the disk, for all else that is on it."""
+_PIECE_BYTES = 256 * 1024
 _FILES = "files"
 
 
@@ -153,20 +156,20 @@ class FileService:
     async def _receive(
         self, file_id: UUID, claim: str, upload: Upload, writer: BlobWriter
     ) -> NewFile:
-        digest, sniffer, size = hashlib.sha256(), Sniffer(), 0
-        async for piece in upload.pieces:
-            size += len(piece)
-            if size > self._max_bytes:
-                raise FileTooLarge(self._max_bytes)
-            digest.update(piece)
-            sniffer.feed(piece)
-            await writer.write(piece)
+        seen = _Seen()
+        async with aclosing(_gathered(upload.pieces)) as pieces:
+            async for piece in pieces:
+                if seen.size + len(piece) > self._max_bytes:
+                    raise FileTooLarge(self._max_bytes)
+                # Of ten that come at once the loop would work on ten pieces between two answers.
+                await asyncio.to_thread(seen.take, piece)
+                await writer.write(piece)
         return NewFile(
             id=file_id,
             filename=upload.filename,
-            content_type=self._types.confirm(claim, upload.filename, sniffer),
-            size=size,
-            sha256=digest.hexdigest(),
+            content_type=self._types.confirm(claim, upload.filename, seen.sniffer),
+            size=seen.size,
+            sha256=seen.digest.hexdigest(),
         )
 
     async def _keep(self, user_id: str, file: NewFile) -> FileMetadata:
@@ -187,3 +190,30 @@ class FileService:
             return await self.get(user_id, file_id)
         except (FileNotFound, DatabaseUnavailable, Overloaded):
             return None
+
+
+class _Seen:
+    """What is learnt of a file as it comes."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.sniffer = Sniffer()
+        self.size = 0
+
+    def take(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        self.sniffer.feed(piece)
+        self.size += len(piece)
+
+
+async def _gathered(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The same bytes, in pieces that are worth the way to a thread."""
+    kept = bytearray()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            kept += piece
+            if len(kept) >= _PIECE_BYTES:
+                yield bytes(kept)
+                kept.clear()
+    if kept:
+        yield bytes(kept)
