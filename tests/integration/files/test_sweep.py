@@ -244,13 +244,17 @@ class TestCommand:
         assert (1, 1, []) == (done.orphans, done.unfinished, done.lost)
         assert [str(file.id)] == [path.name for path in folder.iterdir()]
 
-    async def test_an_empty_database_is_asked_about(self, owner_url: str, folder: Path):
+    async def test_an_empty_database_is_asked_about_where_something_would_go(
+        self, blobs: Blobs, owner_url: str, folder: Path
+    ):
         settings = Settings(
             database_url=owner_url,
             files_url=f"file://{folder}",
             database_timeout_seconds=TIMEOUT_SECONDS,
         )
 
+        assert 0 == (await sweep(settings, takes_away=True, takes_all=False)).orphans
+        await put(blobs)
         with pytest.raises(Rejected, match="--yes"):
             await sweep(settings, takes_away=True, takes_all=False)
 
@@ -270,5 +274,5 @@ def test_a_person_reads_it_in_lines():
 
     lines = lines_of(done)
 
-    assert "  2 of them nobody's, 30 bytes: removed" in lines
+    assert "  2 of them nobody's, 30 bytes: removed; 0 half written ones too" in lines
     assert f"    {lost}" == lines[-1]

@@ -47,11 +47,13 @@ async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swe
 
 def lines_of(swept: Swept) -> list[str]:
     """For a person to read."""
-    fate = "removed" if swept.has_taken_away else "not removed"
+    if swept.has_taken_away:
+        fate = f"removed; {swept.unfinished} half written ones too"
+    else:
+        fate = "not removed; half written ones are not looked for"
     return [
         f"{swept.blobs} objects looked at",
         f"  {swept.orphans} of them nobody's, {swept.orphan_bytes} bytes: {fate}",
-        f"  {swept.unfinished} half written ones: removed",
         f"{swept.files} files looked at",
         f"  {len(swept.lost)} of them without their bytes",
         *(f"    {file_id}" for file_id in swept.lost),

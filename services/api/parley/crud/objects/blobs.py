@@ -24,7 +24,7 @@ from parley.schemas.files import StoredBlob
 if TYPE_CHECKING:
     from obstore import WritableFile
 
-THREADS = 32
+THREADS = 16
 PIECE_BYTES = 256 * 1024
 PAGE_BLOBS = 1000
 # At once, of those that are deleted together.

@@ -55,20 +55,16 @@ class Sweep:
         """
         Raises:
             LedgerClosed: the database's role does not see all users' files.
-            NothingKnown: it has none at all, and it was not said that all may go.
+            NothingKnown: it has none at all, there are bytes, and it was not said that all may go.
             AppError: the database or the file store cannot be asked.
         """
-        swept = self._swept
-        is_cautious = swept.has_taken_away and not self._takes_all
-        if is_cautious and not await self._ledger.page(None, 1):
-            raise NothingKnown
         await self._look_through_blobs()
         await self._look_through_files()
-        if swept.has_taken_away:
-            swept.unfinished = await self._blobs.delete_unfinished(
+        if self._swept.has_taken_away:
+            self._swept.unfinished = await self._blobs.delete_unfinished(
                 older_than_seconds=GRACE_SECONDS
             )
-        return swept
+        return self._swept
 
     async def _look_through_blobs(self) -> None:
         horizon = datetime.now(UTC) - timedelta(seconds=GRACE_SECONDS)
@@ -80,7 +76,9 @@ class Sweep:
             self._tell(self._swept)
 
     async def _remove(self, orphans: Sequence[StoredBlob]) -> None:
-        if self._swept.has_taken_away:
+        if orphans and self._swept.has_taken_away:
+            if not self._takes_all and not await self._ledger.page(None, 1):
+                raise NothingKnown
             await self._blobs.delete([blob.id for blob in orphans])
         self._swept.orphans += len(orphans)
         self._swept.orphan_bytes += sum(blob.size for blob in orphans)
