@@ -72,7 +72,7 @@ class TestEcho:
 
     @pytest.mark.parametrize(
         "field",
-        ["attachments", "user_id", "role", "position", "id", "fingerprint"],
+        ["files", "user_id", "role", "position", "id", "fingerprint"],
     )
     async def test_a_field_that_is_not_there_is_refused(self, say, field: str):
         response = await say(**{field: None})
