@@ -87,6 +87,8 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation
         "DATABASE_URL": api,
         "DATABASE_MIGRATION_URL": owner,
         "FILES_URL": f"file://{files}",
+        # A half of them waits until all others have come as far.
+        "BODY_TIMEOUT_SECONDS": "600",
     }
     return Installation(tmp_path, variables)
 
@@ -261,7 +263,7 @@ class TestDeath:
         self, installation: Installation, point: str, kept: list[str]
     ):
         server = Server(
-            installation.folder, *MORTAL_SERVER, **installation.variables, TEST_LEASE_SECONDS="2"
+            installation.folder, *MORTAL_SERVER, **installation.variables, TEST_LEASE_SECONDS="600"
         )
         with server, account(server.url) as client:
             first = client.post("/files", files=form("first.bin")).json()

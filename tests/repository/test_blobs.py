@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from parley.core.errors import FileNotFound, FileStoreUnavailable, StorageFull
+from parley.core.errors import FileLost, FileStoreUnavailable, StorageFull
 from parley.core.ids import new_id
 from parley.core.settings import Settings
 from parley.crud.objects import writing
@@ -119,8 +119,15 @@ class TestRead:
 
     @pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 5)])
     async def test_what_is_not_there_is_not_found(self, blobs: Blobs, start: int, end: int):
-        with pytest.raises(FileNotFound):
+        with pytest.raises(FileLost):
             await read(blobs, new_id(), start, end)
+
+    async def test_nor_is_what_has_lost_its_end(self, blobs: Blobs):
+        file_id = await put(blobs, b"who")
+
+        for start in (0, 3):
+            with pytest.raises(FileLost):
+                await read(blobs, file_id, start, 5)
 
 
 class TestDelete:
@@ -179,17 +186,17 @@ class TestFolder:
         (folder / str(file_id)).unlink()
         make(folder / str(file_id), secret)
 
-        with pytest.raises(FileNotFound):
+        with pytest.raises(FileLost):
             await read(blobs, file_id, 0, 9)
         assert None is await blobs.size(file_id)
 
-    async def test_what_has_lost_its_end_breaks_off_there(self, blobs: Blobs, folder: Path):
-        file_id = await put(blobs, b"whole")
-        (folder / str(file_id)).write_bytes(b"who")
-        pieces = blobs.read(file_id, 1, 5)
+    async def test_what_loses_its_end_meanwhile_breaks_off_there(self, blobs: Blobs, folder: Path):
+        file_id = await put(blobs, LARGE)
+        pieces = blobs.read(file_id, 0, len(LARGE))
+        first = await anext(pieces)
+        os.truncate(folder / str(file_id), len(first) + 5)
 
-        assert b"ho" == await anext(pieces)
-        with pytest.raises(FileNotFound):
+        with pytest.raises(FileLost):
             await anext(pieces)
 
     async def test_a_link_is_replaced_and_not_followed(

@@ -8,11 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from parley.cli.files import Rejected, lines_of, sweep
+from parley.cli.files import NotSwept, lines_of, sweep
 from parley.core.database import create_engine
 from parley.core.errors import DatabaseUnavailable
 from parley.core.ids import new_id
 from parley.core.settings import InvalidSettings, Settings
+from parley.crud.objects import blobs as objects
 from parley.crud.ports import Blobs, Store
 from parley.crud.sql.ledger import LedgerClosed, SqlLedger
 from parley.schemas.files import FileMetadata
@@ -125,6 +126,18 @@ class TestOrphans:
         assert 1 == (await swept(ledger, blobs, takes_all=True)).orphans
         assert set() == await kept(blobs)
 
+    async def test_nor_are_they_taken_where_the_files_that_are_known_are_elsewhere(
+        self, store: Store, ledger: SqlLedger, blobs: Blobs, alice: str
+    ):
+        """As with the URL of another database, which has files of its own."""
+        await make_file(store, alice)
+        await put(blobs)
+
+        with pytest.raises(NothingKnown):
+            await swept(ledger, blobs)
+        assert 1 == len(await kept(blobs))
+        assert 1 == (await swept(ledger, blobs, takes_away=False)).orphans
+
     async def test_there_may_be_more_than_a_page_of_each(
         self,
         store: Store,
@@ -134,12 +147,15 @@ class TestOrphans:
         monkeypatch: pytest.MonkeyPatch,
     ):
         monkeypatch.setattr(sweeping, "PAGE_FILES", 2)
+        monkeypatch.setattr(objects, "PAGE_BLOBS", 2)
+        orphans = {await put(blobs) for _ in range(5)}
         whole = {(await make_whole(store, blobs, alice)).id for _ in range(5)}
 
         found = await swept(ledger, blobs)
 
-        assert (5, 5, []) == (found.blobs, found.files, found.lost)
+        assert (10, 5, 5, []) == (found.blobs, found.orphans, found.files, found.lost)
         assert whole == await kept(blobs)
+        assert not whole & orphans
 
 
 class TestLost:
@@ -164,7 +180,7 @@ class TestLost:
 
         async def deleted_behind(_: UUID) -> int | None:
             async with store.begin(alice) as tx:
-                if file.id in await tx.files.ids():
+                if (await tx.files.usage()).files == 2:
                     await tx.files.delete(file.id)
             return None
 
@@ -201,7 +217,7 @@ class TestPowers:
             database_timeout_seconds=TIMEOUT_SECONDS,
         )
 
-        with pytest.raises(Rejected, match="DATABASE_MIGRATION_URL"):
+        with pytest.raises(NotSwept, match="DATABASE_MIGRATION_URL"):
             await sweep(settings, takes_away=True, takes_all=True)
 
 
@@ -255,7 +271,7 @@ class TestCommand:
 
         assert 0 == (await sweep(settings, takes_away=True, takes_all=False)).orphans
         await put(blobs)
-        with pytest.raises(Rejected, match="--yes"):
+        with pytest.raises(NotSwept, match="--yes"):
             await sweep(settings, takes_away=True, takes_all=False)
 
     async def test_what_cannot_be_swept_is_said(self, folder: Path):

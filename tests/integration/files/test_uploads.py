@@ -150,7 +150,7 @@ class TestLost:
         content = await client.get(f"/api/v1/files/{file.id}/content", headers=bearer(alice))
         deleted = await client.delete(f"/api/v1/files/{file.id}", headers=bearer(alice))
 
-        assert (404, "file-not-found") == (content.status_code, content.json()["code"])
+        assert (404, "file-lost") == (content.status_code, content.json()["code"])
         assert "not in the file store any more" in content.json()["detail"]
         assert 200 == deleted.status_code
 

@@ -45,16 +45,16 @@ class TestAttachments:
             server, PromptAttachment(file, text="# Hi"), PromptAttachment(file, "# H", is_cut=True)
         ) == (
             "Look\n\n"
-            "[Attached: Grüße.md (text/markdown, 9 bytes)]\n# Hi\n[End of Grüße.md]\n\n"
-            "[Attached: Grüße.md (text/markdown, 9 bytes)]\n# H\n"
-            "[End of Grüße.md; it goes on, and is cut here]"
+            f'[File {file.id}: "Grüße.md" (text/markdown, 9 bytes)]\n# Hi\n[End of file {file.id}]\n\n'
+            f'[File {file.id}: "Grüße.md" (text/markdown, 9 bytes)]\n# H\n'
+            f"[End of file {file.id}, cut here: it goes on]"
         )
 
     async def test_an_image_is_a_part_of_its_own(self, server: ModelServer):
         file = metadata_of(filename="dot.png", content_type="image/png", size=3)
 
         assert await self.asked_with(server, PromptAttachment(file, image=b"dot")) == [
-            {"type": "text", "text": "Look\n\n[Attached: dot.png (image/png, 3 bytes)]"},
+            {"type": "text", "text": f'Look\n\n[File {file.id}: "dot.png" (image/png, 3 bytes)]'},
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,ZG90"}},
         ]
 
@@ -62,7 +62,7 @@ class TestAttachments:
         file = metadata_of(filename="a.pdf", content_type="application/pdf", size=3)
 
         assert await self.asked_with(server, PromptAttachment(file)) == (
-            "Look\n\n[Attached: a.pdf (application/pdf, 3 bytes), which you are not shown]"
+            f'Look\n\n[File {file.id}: "a.pdf" (application/pdf, 3 bytes), which you are not shown]'
         )
 
 

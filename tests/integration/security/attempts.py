@@ -204,7 +204,6 @@ ATTEMPTS = {
     "files.named": Attempt(lambda tx, bobs: tx.files.named([bobs.file.id]), FileNotFound),
     "files.newest": Attempt(lambda tx, _: tx.files.newest(10, None), []),
     "files.usage": Attempt(lambda tx, _: tx.files.usage(), Usage(0, 0)),
-    "files.ids": Attempt(lambda tx, _: tx.files.ids(), []),
     "files.delete": Attempt(lambda tx, bobs: tx.files.delete(bobs.file.id), FileNotFound),
 }
 

@@ -197,6 +197,7 @@ class TestForms:
             (b"--y\r\n\r\n--y--", 400),
             (b"", 400),
             (b"--x--\r\n", 400),
+            (form(part(b"\r\n--xy" * 1000)), 400),
             (b"{}", 400),
             (form(part(b"hello", b'form-data; name="other"; filename="a"')), 422),
             (form(part(b"hello", b'form-data; filename="a"')), 422),
@@ -405,4 +406,4 @@ class TestRoom:
 
         answer = await client.get(f"{PATH}/{file_id}/content", headers=bearer(alice))
 
-        assert (404, "file-not-found") == answered(answer)
+        assert (404, "file-lost") == answered(answer)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from parley.core.settings import InvalidSettings, Settings
 
@@ -183,3 +184,42 @@ class TestModel:
         self, model: str | None, models: str, offered: tuple[str, ...]
     ):
         assert offered == Settings(model=model, models=models).offered_models
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        "values", [PRODUCTION, {"web_concurrency": 2, "redis_url": "redis://host"}]
+    )
+    def test_what_each_process_has_for_itself_is_for_one_that_is_tried_out(self, values):
+        assert ["FILES_URL"] == names(**values, files_url="memory://")
+        Settings(files_url="memory://").check_serving()
+
+    @pytest.mark.parametrize("name", ["s3_access_key_id", "s3_secret_access_key"])
+    def test_half_a_key_is_none(self, name: str):
+        assert ["S3_ACCESS_KEY_ID"] == names(**{name: "canary-4711"})
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "file://srv/files", "file://", "/srv/files", "s3://", "s3://B", "s3://a", "s3://bucket?x=1",
+            "http://host", "memory", "gs://bucket", "file:///srv?x",
+        ],
+    )  # fmt: skip
+    def test_what_is_no_file_store_is_refused(self, url: str):
+        with pytest.raises(ValidationError):
+            Settings(files_url=url)
+
+    @pytest.mark.parametrize(
+        "url",
+        ["memory://", "file:///srv/files", "file://var/files", "s3://bucket", "s3://bucket/a/b"],
+    )
+    def test_what_is_one_is_taken(self, url: str):
+        assert url == Settings(files_url=url).files_url
+
+    @pytest.mark.parametrize("types", ["image", "*/*", "image/png;q=1", "image/", "text/*x"])
+    def test_what_is_no_media_type_is_refused(self, types: str):
+        with pytest.raises(ValidationError):
+            Settings(upload_types=types)
+
+    def test_types_are_listed_in_whatever_case(self):
+        assert ("image/png", "text/*") == Settings(upload_types="Image/PNG, text/*").upload_types

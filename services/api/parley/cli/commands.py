@@ -220,21 +220,21 @@ def sweep_files(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look.")] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Also where the database knows of no file at all.")
+        bool, typer.Option("--yes", help="Also where the database knows none of them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """
-    Remove bytes that are no user's file, an hour after they came; name files that lost theirs.
+    Remove bytes that are no user's file, a day after they came; name files that lost theirs.
 
     As the database's owner: DATABASE_MIGRATION_URL. Exit 1 if a file has lost its bytes.
     """
-    from parley.cli.files import Rejected, lines_of, sweep  # noqa: PLC0415
+    from parley.cli.files import NotSwept, lines_of, sweep  # noqa: PLC0415
 
     with _plainly():
         try:
             swept = asyncio.run(sweep(load_settings(), takes_away=not dry_run, takes_all=yes))
-        except Rejected as refused:
+        except NotSwept as refused:
             _fail(str(refused))
     said = [json.dumps(asdict(swept), default=str)] if as_json else lines_of(swept)
     typer.echo("\n".join(said))

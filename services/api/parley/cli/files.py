@@ -11,7 +11,7 @@ from parley.services.files.sweep import NothingKnown, Sweep, Swept
 from parley.wiring import open_blobs
 
 
-class Rejected(Exception):
+class NotSwept(Exception):
     """Why nothing was swept, and what to do."""
 
 
@@ -19,7 +19,7 @@ async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swe
     """
     Raises:
         InvalidSettings: there is no owner's URL, or nothing that outlives a process.
-        Rejected: the URL is not the owner's, or of a database that has no file at all.
+        NotSwept: the URL is not the owner's, or of a database that knows none of the bytes.
         AppError: the database or the file store cannot be asked.
     """
     configure_logging("ERROR", settings.log_format)
@@ -39,10 +39,10 @@ async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swe
             return await sweeping.run()
         except LedgerClosed:
             msg = "DATABASE_MIGRATION_URL: set it to the database owner's; this role sees no file."
-            raise Rejected(msg) from None
+            raise NotSwept(msg) from None
         except NothingKnown:
-            msg = "The database knows of no file at all: is it the right one? If it is, --yes."
-            raise Rejected(msg) from None
+            msg = "None of the bytes is a file of this database: is it the right one? If it is, --yes."
+            raise NotSwept(msg) from None
 
 
 def lines_of(swept: Swept) -> list[str]:

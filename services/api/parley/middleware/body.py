@@ -18,8 +18,8 @@ _DISCARD_SECONDS = 5.0
 
 class Allowance(NamedTuple):
     """
-    How large a body may be, and how long it may be waited for altogether: `seconds`, and one more
-    for each `bytes_per_second` that have come. `refusal` is of one that is larger.
+    How large a body may be, and how long it may be waited for: `seconds` altogether, or as many at once
+    of one that comes at `bytes_per_second`. `refusal` is of one that is larger.
     """
 
     max_bytes: int
@@ -100,7 +100,8 @@ class Body:
         async with asyncio.timeout(self._seconds):
             message = await self._next()
         self._seconds -= clock() - began_at
-        self._seconds += len(message.get("body", b"")) / self._allowance.bytes_per_second
+        earned = len(message.get("body", b"")) / self._allowance.bytes_per_second
+        self._seconds = min(self._seconds + earned, self._allowance.seconds)
         return message
 
     async def _next(self) -> Message:

@@ -67,12 +67,12 @@ def is_known(file: FileMetadata, headers: Headers) -> bool:
     Raises:
         PreconditionFailed: it wants another.
     """
-    if (wanted := headers.get("If-Match")) is not None:
+    if (wanted := _listed(headers, "If-Match")) is not None:
         if not _names(file, wanted, is_weak=False):
             raise PreconditionFailed
     elif (since := _date(headers.get("If-Unmodified-Since"))) and _modified(file) > since:
         raise PreconditionFailed
-    if (known := headers.get("If-None-Match")) is not None:
+    if (known := _listed(headers, "If-None-Match")) is not None:
         return _names(file, known, is_weak=True)
     since = _date(headers.get("If-Modified-Since"))
     return since is not None and _modified(file) <= since
@@ -106,6 +106,11 @@ def _still_holds(file: FileMetadata, headers: Headers) -> bool:
     return condition == entity_tag(file) or _date(condition) == _modified(file)
 
 
+def _listed(headers: Headers, name: str) -> str | None:
+    """Of all the lines that have it, as if they were one (RFC 9110, 5.3)."""
+    return ", ".join(headers.getlist(name)) if name in headers else None
+
+
 def _names(file: FileMetadata, tags: str, *, is_weak: bool) -> bool:
     # No tag of ours has a comma in it.
     named = [tag.strip() for tag in tags.split(",")]
@@ -122,6 +127,6 @@ def _date(text: str | None) -> datetime | None:
     """None for what is none: it counts for nothing."""
     try:
         found = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if found.tzinfo else None

@@ -6,6 +6,7 @@ FastAPI's own would first read the whole of it into memory and onto a disk.
 
 import re
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +25,8 @@ FORM_BYTES_MAX = 64 * 1024
 """Of a form without its file: boundaries, and the headers of one part."""
 _HEADER_BYTES_MAX = 16 * 1024
 _HEADERS_MAX = 8
+# A form has one or two, and each that only looks like one takes the parser as long as a thousand bytes.
+_BOUNDARIES_MAX = 100
 # What browsers escape in a name, and nothing else (HTML, 4.10.21.8).
 _ESCAPED = re.compile("%(22|0D|0A)", re.IGNORECASE)
 # Forbidden here (RFC 7578, 4.2), and sent all the same.
@@ -41,22 +44,27 @@ async def uploaded_file(request: Request) -> Upload:
     """
     form = _Form(_boundary(request.headers.get("Content-Type", "")))
     body = _body(request)
-    while not form.has_begun:
-        form.feed(await _next(body))
+    try:
+        while not form.has_begun:
+            form.feed(await _next(body))
+    except BaseException:
+        await body.aclose()
+        raise
     disposition = form.headers.get("content-disposition", "")
     content_type = form.headers.get("content-type", "")
     return Upload(_filename(disposition), content_type, _pieces(form, body))
 
 
 async def _pieces(form: "_Form", body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    while True:
-        for piece in form.taken():
-            yield piece
-        if form.is_whole:
-            break
-        form.feed(await _next(body))
-    async for _ in body:  # what may follow, by RFC 2046, and says nothing
-        pass
+    async with aclosing(body):
+        while True:
+            for piece in form.taken():
+                yield piece
+            if form.is_whole:
+                break
+            form.feed(await _next(body))
+        async for _ in body:  # what may follow, by RFC 2046, and says nothing
+            pass
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes]:
@@ -95,6 +103,8 @@ class _Form:
         self._name = b""
         self._value = b""
         self._pieces: list[bytes] = []
+        self._delimiter = b"\r\n--" + boundary
+        self._boundaries = 0
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -114,6 +124,10 @@ class _Form:
             raise MalformedUpload from error
 
     def feed(self, data: bytes) -> None:
+        self._boundaries += data.count(self._delimiter)
+        if self._boundaries > _BOUNDARIES_MAX:
+            msg = "It is full of what looks like its boundary. Leave that to your HTTP library."
+            raise MalformedUpload(msg)
         try:
             self._parser.write(data)
         except FormParserError as error:

@@ -7,6 +7,7 @@ from parley.core.errors import (
     AccountGone,
     BodyTimeout,
     FileInUse,
+    FileLost,
     FileNotFound,
     FileStoreUnavailable,
     FileTooLarge,
@@ -106,7 +107,7 @@ async def upload_file(
 async def list_files(
     user_id: UserId, files: Files, limit: Limit = LIMIT, cursor: Cursor = None
 ) -> Page[FileMetadata]:
-    """Your files; the last uploaded come first."""
+    """Your files; the last begun come first."""
     return await files.newest(user_id, limit, cursor)
 
 
@@ -132,6 +133,7 @@ async def delete_file(user_id: UserId, file_id: UUID, files: Files) -> Deleted:
         **problems(
             *TOKEN,
             FileNotFound,
+            FileLost,
             PreconditionFailed,
             RangeNotSatisfiable,
             TooManyStreams,

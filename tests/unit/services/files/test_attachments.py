@@ -1,17 +1,18 @@
 """What a model is shown of files."""
 
+import asyncio
 from contextlib import aclosing
 from uuid import UUID
 
 import pytest
 from obstore.store import MemoryStore
 
-from parley.core.errors import FileStoreUnavailable
+from parley.core.errors import FileStoreUnavailable, Overloaded
 from parley.crud.objects.blobs import ObjectBlobs
 from parley.schemas.files import FileMetadata
 from parley.services.files import attachments
 from parley.services.files.attachments import AttachmentReader
-from parley.services.responders.base import PromptAttachment, PromptMessage
+from parley.services.responders.base import Fault, PromptAttachment, PromptMessage
 from tests.factories import metadata_of
 from tests.responders import Gated, Scripted
 
@@ -138,6 +139,61 @@ class TestAllElse:
         file = metadata_of(content_type="text/plain")
 
         assert [PromptAttachment(file)] == await shown(Away(MemoryStore), user(file))
+
+
+class Slow(ObjectBlobs):
+    """Says nothing, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore)
+        self.asked = 0
+
+    async def read(self, file_id: UUID, start: int, end: int):
+        self.asked += 1
+        await asyncio.Event().wait()
+        yield b""
+
+
+class TestBounds:
+    async def test_one_that_says_nothing_is_not_waited_for_for_long(
+        self, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(attachments, "READ_SECONDS", 0.05)
+        blobs, files = Slow(), [metadata_of() for _ in range(5)]
+
+        assert [PromptAttachment(file) for file in files] == await shown(blobs, user(*files))
+        assert 1 == blobs.asked
+
+    async def test_so_many_are_read_and_no_more(
+        self, blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(attachments, "FILES_MAX", 2)
+        files = [await put(blobs, b"a", "text/plain") for _ in range(3)]
+
+        told = await shown(blobs, *(user(file) for file in files))
+
+        assert [None, "a", "a"] == [attachment.text for attachment in told]
+
+    async def test_as_many_prompts_with_images_are_held_as_there_is_memory_for(
+        self, blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(attachments, "WITH_IMAGES_AT_ONCE", 1)
+        file = await put(blobs, b"pixels", "image/png")
+        model = Gated("first")
+        reader = AttachmentReader(blobs, model, accepts_images=True)
+
+        async with aclosing(reader.stream([user(file)], "stub")) as pieces:
+            await anext(pieces)
+            with pytest.raises(Fault) as refused:
+                await anext(reader.stream([user(file)], "stub"))
+            assert "first" == await anext(reader.stream([user()], "stub"))
+        assert isinstance(refused.value.error, Overloaded)
+        assert "first" == await anext(reader.stream([user(file)], "stub"))
+
+    async def test_a_byte_order_mark_is_no_text(self, blobs: ObjectBlobs):
+        file = await put(blobs, b"\xef\xbb\xbfa;b", "text/csv")
+
+        assert [PromptAttachment(file, text="a;b")] == await shown(blobs, user(file))
 
 
 async def test_a_prompt_without_files_goes_on_as_it_is(blobs: ObjectBlobs):

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from parley.core.errors import FileTypeRefused
-from parley.core.settings.groups import DEFAULT_UPLOAD_TYPES
+from parley.core.settings.values import DEFAULT_UPLOAD_TYPES
 from parley.services.files.types import UNKNOWN, FileTypes, Sniffer
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -97,7 +97,8 @@ class TestClaims:
         "claim",
         [
             "image/svg+xml", "application/x-msdownload", "video/mp4", "application/xhtml+xml",
-            "text", "*/*", "../etc", "image/png/../..", "x" * 10_000,
+            "text", "*/*", "../etc", "text/", "text/a\0b", "text/a\nSet-Cookie: b", "text/a b", "text/<b>",
+            "text/a, text/b", "text/é", "text/" + "x" * 64, "text/a/b", "/", "text/*", "image/png/../..", "x" * 10_000,
         ],
     )  # fmt: skip
     def test_what_is_not_on_the_list_is_refused_before_it_is_read(self, claim: str):

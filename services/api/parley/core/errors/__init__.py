@@ -20,6 +20,7 @@ AppError
 ├── NotFound                     404  not-found
 │   ├── RouteNotFound
 │   ├── ConversationNotFound          conversation-not-found
+│   ├── FileLost                      file-lost
 │   ├── FileNotFound                  file-not-found
 │   ├── KeyNotFound                   key-not-found
 │   └── TurnNotFound                  turn-not-found
@@ -91,6 +92,7 @@ from parley.core.errors.base import (
 )
 from parley.core.errors.files import (
     FileInUse,
+    FileLost,
     FileNotFound,
     FileStoreUnavailable,
     FileTooLarge,
@@ -156,6 +158,7 @@ __all__ = [
     "EmailTaken",
     "EventsGone",
     "FileInUse",
+    "FileLost",
     "FileNotFound",
     "FileStoreUnavailable",
     "FileTooLarge",

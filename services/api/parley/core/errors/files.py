@@ -9,8 +9,15 @@ _MIB = 1024**2
 class FileNotFound(NotFound):
     code, title = "file-not-found", "File not found"
 
-    def __init__(self, detail: str = "You have no file with this id.") -> None:
-        super().__init__(detail)
+    def __init__(self) -> None:
+        super().__init__("You have no file with this id.")
+
+
+class FileLost(NotFound):
+    code, title = "file-lost", "The file's bytes are lost"
+
+    def __init__(self) -> None:
+        super().__init__("They are not in the file store any more. Delete the file.")
 
 
 class FileInUse(Conflict):
@@ -23,7 +30,9 @@ class FileInUse(Conflict):
 class MalformedUpload(AppError):
     status, code, title = 400, "malformed-upload", "The upload is not whole, or not well formed"
 
-    def __init__(self, detail: str = "Send one part named `file`, as RFC 7578 has it.") -> None:
+    def __init__(
+        self, detail: str = "Send one part, named `file`, and nothing beside it (RFC 7578)."
+    ) -> None:
         super().__init__(detail)
 
 

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings
 
 from parley.core.database import Pooler
 from parley.core.settings.values import (
+    DEFAULT_UPLOAD_TYPES,
     ApiKey,
     AuthModes,
     DatabaseUrl,
@@ -27,20 +28,6 @@ from parley.core.settings.values import (
 
 EMBEDDED_DATABASE_URL = "sqlite:///var/parley.db"
 EMBEDDED_FILES_URL = "file://var/files"
-_OFFICE = "application/vnd.openxmlformats-officedocument."
-DEFAULT_UPLOAD_TYPES = (
-    "text/*",
-    "application/json",
-    "application/pdf",
-    "application/zip",
-    f"{_OFFICE}wordprocessingml.document",
-    f"{_OFFICE}spreadsheetml.sheet",
-    f"{_OFFICE}presentationml.presentation",
-    "image/gif",
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-)
 
 
 class GeneralSettings(BaseSettings):

@@ -12,6 +12,21 @@ from parley.core.database import engine_url
 
 AuthMode = Literal["local", "jwks", "better-auth"]
 
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+DEFAULT_UPLOAD_TYPES = (
+    "text/*",
+    "application/json",
+    "application/pdf",
+    "application/zip",
+    f"{_OFFICE}wordprocessingml.document",
+    f"{_OFFICE}spreadsheetml.sheet",
+    f"{_OFFICE}presentationml.presentation",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+)
+
 _RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
@@ -19,7 +34,7 @@ _ENDPOINT = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?(/[^?#\s]*)?", re.IGNORECASE
 )
 _FILES = re.compile(
-    r"memory://|file://[^?#\x00]+|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\s]*)?"
+    r"memory://|file:///[^?#\x00]+|file://var/files|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\s]*)?"
 )
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z0-9!#$&^_.+-]*)")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")

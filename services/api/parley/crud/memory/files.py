@@ -38,9 +38,6 @@ class MemoryFiles:
         files = self._mine()
         return Usage(sum(file.size for file in files), len(files))
 
-    async def ids(self) -> Sequence[UUID]:
-        return [file.id for file in self._mine()]
-
     async def delete(self, file_id: UUID) -> None:
         file = await self.get(file_id)
         turns = owned(self._tables.turns, self._user_id).values()

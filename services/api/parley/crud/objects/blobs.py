@@ -6,16 +6,17 @@ ends right behind one of them (https://github.com/PyO3/pyo3-async-runtimes/issue
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import obstore
 from obstore.store import ObjectStore
 
-from parley.core.errors import AppError, FileNotFound, FileStoreUnavailable
+from parley.core.errors import AppError, FileLost
 from parley.core.ids import new_id
 from parley.crud.objects.faults import told
 from parley.crud.objects.writing import Writing
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from obstore import WritableFile
 
 THREADS = 16
-PIECE_BYTES = 256 * 1024
+READ_BYTES = 512 * 1024
 PAGE_BLOBS = 1000
 # At once, of those that are deleted together.
 _DELETED_AT_ONCE = 16
@@ -51,28 +52,30 @@ class ObjectBlobs:
     async def write(self, file_id: UUID) -> AsyncGenerator["_Writer"]:
         writing = Writing(self, str(file_id))
         try:
-            yield _Writer(writing, self._in_thread)
-            await self._in_thread(writing.finish)
-        except BaseException as error:
+            yield _Writer(partial(self._in_thread, writing.write, is_writing=True))
+            await self._in_thread(writing.finish, is_writing=True)
+        except BaseException:
             with suppress(AppError):
                 # Its thread goes on also where nobody waits for it any more.
                 await asyncio.shield(self._in_thread(writing.abort))
-            if isinstance(error, FileNotFound):  # the folder, or the bucket
-                raise FileStoreUnavailable from error
             raise
 
     async def read(self, file_id: UUID, start: int, end: int) -> AsyncGenerator[bytes]:
-        pieces = await self._in_thread(self.open_to_read, str(file_id), start, end)
-        while (piece := await self._in_thread(next, pieces, None)) is not None:
-            # A store in memory has but one.
-            whole = memoryview(piece)
-            for begin in range(0, len(whole), PIECE_BYTES):
-                yield bytes(whole[begin : begin + PIECE_BYTES])
+        name = str(file_id)
+        if await self._in_thread(self.size_of, name, is_reading=True) < end:
+            raise FileLost
+        # Piece by piece, and not as one answer: a client may take its time with each.
+        for begin in range(start, end, READ_BYTES):
+            until = min(begin + READ_BYTES, end)
+            piece = await self._in_thread(self.read_at, name, begin, until, is_reading=True)
+            if len(piece) < until - begin:
+                raise FileLost
+            yield piece
 
     async def size(self, file_id: UUID) -> int | None:
         try:
-            return await self._in_thread(self.size_of, str(file_id))
-        except FileNotFound:
+            return await self._in_thread(self.size_of, str(file_id), is_reading=True)
+        except FileLost:
             return None
 
     async def delete(self, file_ids: Sequence[UUID]) -> None:
@@ -139,25 +142,26 @@ class ObjectBlobs:
     def size_of(self, name: str) -> int:
         return obstore.head(self.opened(), name)["size"]
 
-    def open_to_read(self, name: str, start: int, end: int) -> Iterator[Any]:
-        if start == end:  # a range of nothing cannot be asked for
-            self.size_of(name)
-            return iter(())
-        found = obstore.get(self.opened(), name, options={"range": (start, end)})
-        return cast("Iterator[Any]", found.stream(min_chunk_size=PIECE_BYTES))
+    def read_at(self, name: str, start: int, end: int) -> bytes:
+        return bytes(obstore.get_range(self.opened(), name, start=start, end=end))
 
-    async def _in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
-        with told():
+    async def _in_thread(
+        self,
+        call: Callable[..., Result],
+        *args: Any,
+        is_writing: bool = False,
+        is_reading: bool = False,
+    ) -> Result:
+        with told(is_writing=is_writing, is_reading=is_reading):
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
 
 class _Writer:
-    def __init__(self, writing: Writing, in_thread: Callable[..., Awaitable[None]]) -> None:
-        self._writing = writing
-        self._in_thread = in_thread
+    def __init__(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        self._write = write
 
     async def write(self, data: bytes) -> None:
-        await self._in_thread(self._writing.write, data)
+        await self._write(data)
 
 
 def _id_of(path: str) -> UUID | None:

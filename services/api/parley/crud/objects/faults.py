@@ -8,9 +8,8 @@ from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS
 import structlog
 from obstore.exceptions import BaseError
 
-from parley.core.errors import FileNotFound, FileStoreUnavailable, StorageFull
+from parley.core.errors import FileLost, FileStoreUnavailable, StorageFull
 
-GONE = "The file's bytes are not in the file store any more. Delete it."
 # A folder that may not be written is as good as a disk that may only be read.
 _TAKES_NO_MORE = {EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS}
 # The library says the system's reason in its words alone.
@@ -20,22 +19,28 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def told() -> Generator[None]:
+def told(*, is_writing: bool = False, is_reading: bool = False) -> Generator[None]:
     """
     Raises:
-        FileNotFound: nothing is there under this id.
-        StorageFull: a disk is full, or may only be read.
+        FileLost: where it is read, nothing is there under this id.
+        StorageFull: where it is written, a disk is full, or may only be read.
         FileStoreUnavailable: whatever else.
     """
     try:
         yield
-    except FileNotFoundError as missing:
-        raise FileNotFound(GONE) from missing
     except (BaseError, OSError) as error:
+        if is_reading and isinstance(error, FileNotFoundError):
+            raise FileLost from error
         # The first line: the others quote it again, piece by piece.
         reason = str(error).partition("\n")[0]
-        number = _OS_ERROR.search(reason)
-        is_full = number is not None and int(number[1]) in _TAKES_NO_MORE
-        is_full = is_full or getattr(error, "errno", None) in _TAKES_NO_MORE
         log.warning("file-store-failed", reason=reason)
-        raise StorageFull if is_full else FileStoreUnavailable from error
+        if is_writing and _takes_no_more(error, reason):
+            raise StorageFull from error
+        raise FileStoreUnavailable from error
+
+
+def _takes_no_more(error: Exception, reason: str) -> bool:
+    number = getattr(error, "errno", None)
+    if found := _OS_ERROR.search(reason):
+        number = int(found[1])
+    return number in _TAKES_NO_MORE

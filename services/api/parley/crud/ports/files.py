@@ -43,8 +43,6 @@ class Files(Protocol):
 
     async def usage(self) -> Usage: ...
 
-    async def ids(self) -> Sequence[UUID]: ...
-
     async def delete(self, file_id: UUID) -> None:
         """
         Raises:
@@ -91,7 +89,7 @@ class Blobs(Protocol):
         Those from `start` to before `end`, in pieces.
 
         Raises:
-            FileNotFound: there are none under this id.
+            FileLost: there are none under this id, or too few.
         """
         ...
 

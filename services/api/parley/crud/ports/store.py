@@ -11,7 +11,7 @@ from parley.crud.ports.files import Files
 from parley.schemas.accounts import Credential
 from parley.schemas.health import Pool
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0006"
 """The migration that this code was written for: the newest of `migrations/versions`."""
 LEASE_SECONDS = 10
 """How long a process may be silent before its turns count as lost; by the store's clock."""

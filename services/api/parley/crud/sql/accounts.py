@@ -1,10 +1,13 @@
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningDelete
 
-from parley.core.errors import AccountGone
+from parley.core.errors import AccountGone, Overloaded
 from parley.core.ids import is_of_local_account
 from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.workers import tell, workers_of
@@ -86,9 +89,17 @@ class SqlAccounts:
                 continue
             rows = delete(table).where(table.c.user_id == self._user_id)
             if table is FileRow.__table__:
-                files = [*await self._session.scalars(rows.returning(table.c.id))]
+                files = await self._delete_files(rows.returning(table.c.id))
             else:
                 await self._session.execute(rows)
         await self._session.execute(delete(UserRow).where(UserRow.id == self._user_id))
         await tell(self._session, running_at)
         return files
+
+    async def _delete_files(self, rows: ReturningDelete[Any]) -> Sequence[UUID]:
+        try:
+            return [*await self._session.scalars(rows)]
+        except IntegrityError as error:
+            # Of a user without a local account, which would have been waited for.
+            msg = "A message of this account is just being begun. Try again shortly."
+            raise Overloaded(msg) from error

@@ -56,9 +56,6 @@ class SqlFiles:
         # PostgreSQL's sum of bigints is a numeric.
         return Usage(int(size), count)
 
-    async def ids(self) -> Sequence[UUID]:
-        return [*await self._session.scalars(select(FileRow.id).where(self._is_mine))]
-
     async def delete(self, file_id: UUID) -> None:
         try:
             deleted = await self._session.scalar(

@@ -32,6 +32,7 @@ UPLOADS_AT_ONCE = 48
 RESERVE_BYTES = 64 * 1024**2
 """Of the disk, for all else that is on it."""
 _PIECE_BYTES = 256 * 1024
+_LOOK_BYTES = 16 * 1024**2
 _FILES = "files"
 
 
@@ -82,6 +83,9 @@ class FileService:
             kept = await tx.files.usage()
         if not self._allowance.has_room_for(expected_bytes, kept):
             raise QuotaExceeded(*self._allowance)
+        await self._require_disk(expected_bytes)
+
+    async def _require_disk(self, expected_bytes: int) -> None:
         room = await self._blobs.room()
         if room is not None and room < expected_bytes + RESERVE_BYTES:
             raise StorageFull
@@ -139,7 +143,7 @@ class FileService:
         Its bytes from `start` to before `end`. No transaction is open meanwhile.
 
         Raises:
-            FileNotFound: they are lost.
+            FileLost: they are not there any more.
             FileStoreUnavailable: they cannot be had now.
         """
         return self._blobs.read(file.id, start, end)
@@ -164,6 +168,8 @@ class FileService:
                 # Of ten that come at once the loop would work on ten pieces between two answers.
                 await asyncio.to_thread(seen.take, piece)
                 await writer.write(piece)
+                if seen.size % _LOOK_BYTES < len(piece):  # others write to the same disk
+                    await self._require_disk(0)
         return NewFile(
             id=file_id,
             filename=upload.filename,

@@ -9,14 +9,17 @@ from uuid import UUID
 from parley.crud.ports import Blobs, Ledger
 from parley.schemas.files import StoredBlob
 
-GRACE_SECONDS = 3600
-"""As long as bytes may be alone: what is known of a file is written behind them."""
+GRACE_SECONDS = 86_400
+"""
+As long as bytes may be alone: what is known of a file is written behind them, and S3 says of what came
+in parts when its first one did.
+"""
 PAGE_FILES = 1000
 LOOKED_AT_ONCE = 16
 
 
 class NothingKnown(Exception):
-    """More likely another database than one whose every file was orphaned."""
+    """Of all the bytes none is a file's: more likely than not it is another database's."""
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Sweep:
         """
         Raises:
             LedgerClosed: the database's role does not see all users' files.
-            NothingKnown: it has none at all, there are bytes, and it was not said that all may go.
+            NothingKnown: it knows of none of the bytes, and it was not said that all may go.
             AppError: the database or the file store cannot be asked.
         """
         await self._look_through_blobs()
@@ -68,17 +71,22 @@ class Sweep:
 
     async def _look_through_blobs(self) -> None:
         horizon = datetime.now(UTC) - timedelta(seconds=GRACE_SECONDS)
+        # Until there is one that is known, it may be the wrong database.
+        is_trusted, waiting = self._takes_all, list[StoredBlob]()
         async for page in self._blobs.pages():
-            old = {blob.id: blob for blob in page if blob.modified_at < horizon}
-            known = await self._ledger.known([*old])
-            await self._remove([blob for file_id, blob in old.items() if file_id not in known])
+            known = await self._ledger.known([blob.id for blob in page])
+            is_trusted = is_trusted or bool(known)
+            waiting += [b for b in page if b.modified_at < horizon and b.id not in known]
+            if is_trusted or not self._swept.has_taken_away:
+                await self._remove(waiting)
+                waiting = []
             self._swept.blobs += len(page)
             self._tell(self._swept)
+        if waiting:
+            raise NothingKnown
 
     async def _remove(self, orphans: Sequence[StoredBlob]) -> None:
-        if orphans and self._swept.has_taken_away:
-            if not self._takes_all and not await self._ledger.page(None, 1):
-                raise NothingKnown
+        if self._swept.has_taken_away:
             await self._blobs.delete([blob.id for blob in orphans])
         self._swept.orphans += len(orphans)
         self._swept.orphan_bytes += sum(blob.size for blob in orphans)

@@ -5,6 +5,7 @@ Nothing of it is run, expanded or rendered here; a type says what a client and a
 """
 
 import codecs
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -19,12 +20,23 @@ UNKNOWN = "application/octet-stream"
 PLAIN = "text/plain"
 ZIP = "application/zip"
 HEAD_BYTES = 4096
-"""As many as any signature looks at that is told from the front."""
+"""As many as all but a few signatures look at."""
 
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 # What else browsers, systems and the library call them.
 _ALIASES = {
+    "application/geo+json": "application/json",
     "application/javascript": "text/javascript",
+    "application/jsonl": "text/plain",
+    "application/sql": "text/x-sql",
+    "application/toml": "text/x-toml",
+    "application/typescript": "text/typescript",
+    "application/x-ipynb+json": "application/json",
+    "application/x-javascript": "text/javascript",
+    "application/x-ndjson": "text/plain",
+    "application/x-python-code": "text/x-python",
+    "application/x-sh": "text/x-sh",
+    "application/x-shellscript": "text/x-sh",
     "application/x-gzip": "application/gzip",
     "application/x-zip-compressed": ZIP,
     "application/xml": "text/xml",
@@ -53,6 +65,8 @@ _EXTENSIONS = {
 _BY_NAME = MimeTypes()
 for _extension, _type in _EXTENSIONS.items():
     _BY_NAME.add_type(_type, _extension)
+# RFC 6838, 4.2.
+_WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 _TEXT_CONTROLS = b"\t\n\v\f\r\b\x1b"
 _NO_TEXT = bytes(set(range(32)) - set(_TEXT_CONTROLS))
 
@@ -103,9 +117,9 @@ class FileTypes:
         Raises:
             FileTypeRefused: no such file is taken.
         """
-        claim = claim.partition(";")[0].strip().lower()
-        claim = _ALIASES.get(claim, claim) or UNKNOWN
-        if claim != UNKNOWN and not self._allows(claim):
+        claim = claim.partition(";")[0].strip().lower() or UNKNOWN
+        claim = _ALIASES.get(claim, claim)
+        if claim != UNKNOWN and not (_WELL_FORMED.fullmatch(claim) and self._allows(claim)):
             msg = "What is taken: {}. What says nothing of its type is taken as it is.".format
             raise FileTypeRefused(msg(", ".join(self._allowed)))
         return claim
@@ -126,7 +140,10 @@ class FileTypes:
         else:
             is_it = claim in found or (not found and not is_text and claim not in _signed_types())
         if not is_it:
-            msg = f"It is not what it says, {claim}. Send it as what it is, text in UTF-8."
+            msg = (
+                f"Its bytes are not those of {claim}; text is UTF-8. Send it as what it is, or as"
+                f" {UNKNOWN}, which is taken for what it looks like."
+            )
             raise FileTypeRefused(msg)
         return claim
 

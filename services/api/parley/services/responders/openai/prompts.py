@@ -4,6 +4,7 @@ A prompt as OpenAI's chat completions have it.
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
@@ -21,10 +22,12 @@ def wire_message(message: PromptMessage) -> dict[str, Any]:
 
 def _described(attachment: PromptAttachment) -> str:
     file = attachment.file
-    head = f"Attached: {file.filename} ({file.content_type}, {file.size} bytes)"
+    # Whoever wrote the file did not know its id, and cannot say that it ends.
+    name = json.dumps(file.filename, ensure_ascii=False)
+    head = f"File {file.id}: {name} ({file.content_type}, {file.size} bytes)"
     if attachment.text is not None:
-        cut = "; it goes on, and is cut here" if attachment.is_cut else ""
-        return f"[{head}]\n{attachment.text}\n[End of {file.filename}{cut}]"
+        cut = ", cut here: it goes on" if attachment.is_cut else ""
+        return f"[{head}]\n{attachment.text}\n[End of file {file.id}{cut}]"
     return f"[{head}]" if attachment.image else f"[{head}, which you are not shown]"
 
 

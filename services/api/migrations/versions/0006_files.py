@@ -1,18 +1,15 @@
 """
 Files, and which turn carries which.
 
-A turn and its message say what is attached in a column of their own: it never changes, and what is
-read most often needs no further query for it.
-
-Locks: ACCESS EXCLUSIVE on `turns` and `messages`, for a moment: nothing is written into their rows.
-Undo: drops both tables and both columns; the bytes stay in the file store, and nobody knows whose.
+Locks: SHARE ROW EXCLUSIVE on `turns`, for a moment, for the foreign key of a table that is empty.
+Undo: drops both tables; the bytes stay in the file store, and nobody knows whose.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 
 TABLES = ("files", "turn_attachments")
 
@@ -57,8 +54,6 @@ def upgrade() -> None:
     op.create_index(
         "ix_turn_attachments_user_id_file_id", "turn_attachments", ["user_id", "file_id"]
     )
-    op.add_column("turns", sa.Column("attachments", sa.JSON()))
-    op.add_column("messages", sa.Column("attachments", sa.JSON()))
     if postgresql:
         for table in TABLES:
             keep_apart(table)
@@ -80,7 +75,5 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SET LOCAL lock_timeout = '4s'")
         op.execute("SET LOCAL statement_timeout = '30s'")
-    op.drop_column("messages", "attachments")
-    op.drop_column("turns", "attachments")
     op.drop_table("turn_attachments")
     op.drop_table("files")
