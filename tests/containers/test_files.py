@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(600)
 MIB = 1024**2
 UPLOAD_MAX_BYTES: int = Settings.model_fields["upload_max_bytes"].default
 FOLDER = "/var/lib/parley/files"
-SWEEP = ("run", "--rm", "--no-TTY", "migrate", "files", "sweep", "--json")
+SWEEP = ("run", "--rm", "--no-TTY", "sweep", "files", "sweep", "--json")
 BOUNDARY = "parley"
 
 # What a disk has that is full in mid-upload: a bit more than what the API wants free before it begins.

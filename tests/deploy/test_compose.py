@@ -105,14 +105,16 @@ class TestApi:
             if "COMPOSE_PROJECT_NAME" in service.get("image", "")
         }
         assert (
-            dict.fromkeys(("migrate", "api-2", "api-3"), "${COMPOSE_PROJECT_NAME}-api")
+            dict.fromkeys(("migrate", "sweep", "api-2", "api-3"), "${COMPOSE_PROJECT_NAME}-api")
             | {"auth-migrate": "${COMPOSE_PROJECT_NAME}-auth"}
             == built
         )
         for name in ("secrets", "postgres", "redis"):
             assert built.keys().isdisjoint(services[name].get("depends_on", {})), name
 
-    def test_only_the_migration_is_told_the_owners_url(self, services: dict[str, Service]):
+    def test_only_the_migration_and_the_sweep_are_told_the_owners_url(
+        self, services: dict[str, Service]
+    ):
         told = {
             name
             for name, service in services.items()
@@ -120,14 +122,14 @@ class TestApi:
                 key.startswith("DATABASE_MIGRATION_URL") for key in service.get("environment", {})
             )
         }
-        assert {"migrate"} == told
+        assert {"migrate", "sweep"} == told
 
 
 class TestFiles:
     @pytest.fixture
     def users(self, services: dict[str, Service], apis: list[Service]) -> list[Service]:
-        """The APIs, and what sweeps: `docker compose run --rm migrate files sweep`."""
-        return [*apis, services["migrate"]]
+        """The APIs, and what sweeps."""
+        return [*apis, services["sweep"]]
 
     def test_all_are_told_of_one_place(self, users: list[Service]):
         names = {
@@ -151,7 +153,7 @@ class TestFiles:
             for volume in service.get("volumes", [])
             if volume["source"] == "files"
         }
-        assert dict.fromkeys(("api", "api-2", "api-3", "migrate"), mounted) == having
+        assert dict.fromkeys(("api", "api-2", "api-3", "sweep"), mounted) == having
 
     def test_the_image_has_that_folder_for_its_user_alone(self):
         dockerfile = ROOT / "services/api/Dockerfile"
@@ -187,7 +189,7 @@ class TestServices:
         outside = {
             name for name, service in services.items() if "front" in service.get("networks", [])
         }
-        assert {"api", "api-2", "api-3", "auth", "migrate", "nginx"} == outside
+        assert {"api", "api-2", "api-3", "auth", "sweep", "nginx"} == outside
         assert {"api", "auth", "nginx"} == {
             name for name, service in services.items() if "ports" in service
         }
@@ -205,7 +207,8 @@ class TestServices:
             name: name
             for name in ("api", "auth", "auth-roles", "migrate", "pgbouncer", "postgres", "redis")
         }
-        assert own | {"api-2": "api", "api-3": "api", "auth-migrate": "auth"} == seen
+        others = {"api-2": "api", "api-3": "api", "auth-migrate": "auth", "sweep": "migrate"}
+        assert own | others == seen
         for name in seen:
             assert all(
                 v["read_only"]
