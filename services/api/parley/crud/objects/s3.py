@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # The least that S3 takes for a part but the last.
 PART_BYTES = 5 * 1024**2
 CONNECT_SECONDS = 5
+# Of a request as a whole: of what is read or written it has one piece.
 REQUEST_SECONDS = 30
 RETRIES = 2
 RETRY_SECONDS = 10
@@ -33,33 +34,33 @@ def s3_blobs(
     Without a key whom AWS's own means name: the environment, a web identity, the machine's role.
     """
     bucket, _, prefix = where.partition("/")
-    config: S3Config = {
-        "region": region,
-        "virtual_hosted_style_request": not is_path_style,
-    }
+    config: S3Config = {"region": region, "virtual_hosted_style_request": not is_path_style}
     if endpoint is not None:
         config["endpoint"] = endpoint
     if access_key_id is not None and secret_access_key is not None:
         config["access_key_id"] = access_key_id
         config["secret_access_key"] = secret_access_key
-    # The library's own would go on for three minutes.
-    retries: RetryConfig = {
-        "max_retries": RETRIES,
-        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-    }
-    client: ClientConfig = {
-        "allow_http": endpoint is not None and endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "timeout": timedelta(seconds=REQUEST_SECONDS),
-    }
 
     def open_store() -> S3Store:
         return S3Store(
             bucket,
             prefix=prefix or None,
             config=config,
-            client_options=client,
-            retry_config=retries,
+            client_options=_client(allow_http=(endpoint or "").startswith("http://")),
+            retry_config=_retries(),
         )
 
     return ObjectBlobs(open_store, part_bytes=PART_BYTES)
+
+
+def _client(*, allow_http: bool) -> "ClientConfig":
+    return {
+        "allow_http": allow_http,
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        "timeout": timedelta(seconds=REQUEST_SECONDS),
+    }
+
+
+def _retries() -> "RetryConfig":
+    # The library's own would go on for three minutes.
+    return {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
