@@ -26,7 +26,8 @@ class FolderBlobs(ObjectBlobs):
         return await self._in_thread(self._delete_unfinished, older_than_seconds)
 
     async def room(self) -> int | None:
-        return await self._in_thread(self._room)
+        # Who asks is about to write.
+        return await self._in_thread(self._room, is_writing=True)
 
     def settle(self, name: str) -> None:
         """On the disk, and in the folder: its metadata will be, and must not be alone."""

@@ -110,7 +110,12 @@ class Blobs(Protocol):
         ...
 
     async def room(self) -> int | None:
-        """How many more bytes it can take; None where nobody can say."""
+        """
+        How many more bytes it can take; None where nobody can say.
+
+        Raises:
+            StorageFull: as `write`.
+        """
         ...
 
     async def check(self) -> None:
