@@ -41,7 +41,6 @@ class Body:
         self._state = scope["state"]
         self._receive = receive
         self._allowance = allowance
-        self._max_bytes = allowance.max_bytes
         self._seconds = allowance.seconds
         self._received = 0
         declared = headers.get("Content-Length", "")
@@ -74,7 +73,7 @@ class Body:
             self.give_up()
             self._refuse(BodyTimeout())
         # Without a Content-Length it is only as large as it turns out to be.
-        if self._received > self._max_bytes:
+        if self._received > self._allowance.max_bytes:
             self._refuse(self._allowance.refusal())
         if broken := self._state.get("refusal"):  # the server could not read it
             self._refuse(broken)
@@ -86,9 +85,10 @@ class Body:
 
         One that gets a reset while it sends may never read the answer: a proxy makes a 502 of it.
         """
+        most = self._allowance.max_bytes + _DISCARDED_MAX_BYTES
         with suppress(TimeoutError):
             async with asyncio.timeout(_DISCARD_SECONDS):
-                while self._is_coming and self._received < self._max_bytes + _DISCARDED_MAX_BYTES:
+                while self._is_coming and self._received < most:
                     await self._next()
 
     def give_up(self) -> None:

@@ -61,8 +61,8 @@ class GeneralSettings(BaseSettings):
         30,
         gt=0,
         le=600,
-        description="Longest that a client may take to send a request's body; an upload has a second"
-        " more for each 32 KiB.",
+        description="Longest that a client may take to send a request's body; a file that comes with 32 KiB"
+        " a second may take longer.",
     )
     cors_origins: Origins = Field(
         (),
