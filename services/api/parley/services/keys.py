@@ -12,16 +12,15 @@ from parley.crud.ports import Store
 from parley.schemas.keys import ApiKey, CreatedKey, KeyDraft, NewKey
 from parley.schemas.paging import Page
 from parley.services.liveness import require_live
-from parley.services.pages import page_of
+from parley.services.pages import ById
 
 KEYS_MAX = 100
-_KEYS = "keys"
 
 
 class KeyService:
     def __init__(self, store: Store, cursors: Cursors) -> None:
         self._store = store
-        self._cursors = cursors
+        self._pages = ById(cursors, "keys")
 
     async def create(
         self, user_id: str, draft: KeyDraft, *, session_id: UUID | None = None
@@ -54,13 +53,10 @@ class KeyService:
         Raises:
             InvalidCursor: it was not given to this user for this list.
         """
-        after = None
-        if cursor is not None:
-            (last_id,) = self._cursors.open(user_id, _KEYS, cursor)
-            after = UUID(last_id)
+        after = self._pages.behind(user_id, cursor)
         async with self._store.begin(user_id, read_only=True) as tx:
             found = await tx.keys.newest(limit + 1, after)
-        return page_of(found, limit, lambda key: self._cursors.seal(user_id, _KEYS, [str(key.id)]))
+        return self._pages.page(user_id, found, limit)
 
     async def delete(self, user_id: str, key_id: UUID) -> None:
         """

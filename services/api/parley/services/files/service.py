@@ -23,7 +23,7 @@ from parley.schemas.files import Allowance, FileMetadata, NewFile
 from parley.schemas.paging import Page
 from parley.services.files.erasing import Eraser
 from parley.services.files.types import FileTypes, Sniffer
-from parley.services.pages import page_of
+from parley.services.pages import ById
 
 FILES_MAX = 10_000
 """A user's; they are added up for each that comes."""
@@ -33,7 +33,6 @@ RESERVE_BYTES = 64 * 1024**2
 """Of the disk, for all else that is on it."""
 _PIECE_BYTES = 256 * 1024
 _LOOK_BYTES = 16 * 1024**2
-_FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class FileService:
         self._blobs = blobs
         self._eraser = eraser
         self._types = types
-        self._cursors = cursors
+        self._pages = ById(cursors, "files")
         self._max_bytes = max_bytes
         self._allowance = Allowance(quota_bytes, FILES_MAX)
         self._uploading = 0
@@ -124,15 +123,10 @@ class FileService:
         Raises:
             InvalidCursor: it was not given to this user for this list.
         """
-        after = None
-        if cursor is not None:
-            (last_id,) = self._cursors.open(user_id, _FILES, cursor)
-            after = UUID(last_id)
+        after = self._pages.behind(user_id, cursor)
         async with self._store.begin(user_id, read_only=True) as tx:
             found = await tx.files.newest(limit + 1, after)
-        return page_of(
-            found, limit, lambda file: self._cursors.seal(user_id, _FILES, [str(file.id)])
-        )
+        return self._pages.page(user_id, found, limit)
 
     async def get(self, user_id: str, file_id: UUID) -> FileMetadata:
         async with self._store.begin(user_id, read_only=True) as tx:
