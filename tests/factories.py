@@ -17,7 +17,7 @@ from parley.schemas.conversations import (
     MessageStatus,
     Order,
 )
-from parley.schemas.files import Allowance, FileMetadata, NewFile
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
 from parley.services.files.erasing import Eraser
@@ -93,7 +93,7 @@ def upload_of(content: str, **fields: Any) -> Upload:
 async def make_file(store: Store, user_id: str, **fields: Any) -> FileMetadata:
     """What is known of one; it has no bytes."""
     async with store.begin(user_id) as tx:
-        return await tx.files.add(new_file(**fields), Allowance(2**40, 10_000))
+        return await tx.files.add(new_file(**fields), StorageQuota(2**40, 10_000))
 
 
 async def accept(store: Store, user_id: str, turn: NewTurn) -> NewTurn:

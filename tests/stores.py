@@ -1,13 +1,14 @@
-"""Stores that wait for a busy machine, and stores with something around their transactions."""
+"""Stores that wait for a busy machine, or have something around their transactions; and what is kept."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from parley.core.database import create_engine
 from parley.core.errors import DatabaseUnavailable
-from parley.crud.ports import Store, Transaction
+from parley.crud.ports import Blobs, Store, Transaction
 from parley.crud.sql.store import SqlStore
 
 TIMEOUT_SECONDS = 30
@@ -29,6 +30,11 @@ async def until_back(store: Store, seconds: float) -> None:
                 return await store.ping()
             except DatabaseUnavailable:
                 await asyncio.sleep(0.05)
+
+
+async def kept(blobs: Blobs) -> set[UUID]:
+    """Whose bytes are there."""
+    return {found.id async for page in blobs.pages() for found in page}
 
 
 async def nothing(user_id: str, read_only: bool) -> None:  # noqa: FBT001 - as `begin` has it

@@ -16,7 +16,7 @@ from parley.cli.environment import prepare
 from parley.core.settings import load_settings
 from parley.crud.ports import Files, Store, Transaction, Turns
 from parley.crud.sql import store as sql_store
-from parley.schemas.files import Allowance, FileMetadata, NewFile
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota
 from parley.schemas.problem import Problem
 from parley.schemas.turns import ChatReply, NewTurn, Reply
 from parley.services import workers
@@ -61,9 +61,9 @@ class MortalFiles:
         self._files = files
         self.step: str | None = None
 
-    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+    async def add(self, file: NewFile, quota: StorageQuota) -> FileMetadata:
         die_if_told("before the metadata")
-        added = await self._files.add(file, allowance)
+        added = await self._files.add(file, quota)
         self.step = "the metadata"
         return added
 

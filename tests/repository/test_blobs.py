@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from parley.core.errors import FileLost, FileStoreUnavailable, StorageFull
 from parley.core.ids import new_id
 from parley.core.settings import Settings
+from parley.crud.objects import blobs as objects
 from parley.crud.objects import writing
 from parley.crud.objects.folder import FolderBlobs
 from parley.crud.ports import Blobs
 from parley.wiring import open_blobs
+from tests.stores import kept
 
 # Of more than two parts on every store, and of no round number of pieces.
 LARGE = os.urandom(11 * 1024**2 + 7)
@@ -33,10 +36,6 @@ async def read(blobs: Blobs, file_id: UUID, start: int, end: int) -> bytes:
     return b"".join([piece async for piece in blobs.read(file_id, start, end)])
 
 
-async def listed(blobs: Blobs) -> set[UUID]:
-    return {found.id async for page in blobs.pages() for found in page}
-
-
 class TestWrite:
     @pytest.mark.parametrize("data", [b"", b"a", LARGE], ids=["empty", "small", "large"])
     async def test_what_was_written_is_read(self, blobs: Blobs, data: bytes):
@@ -52,9 +51,9 @@ class TestWrite:
         async with blobs.write(file_id) as writer:
             await writer.write(data)
             assert None is await blobs.size(file_id)
-            assert set() == await listed(blobs)
+            assert set() == await kept(blobs)
 
-        assert {file_id} == await listed(blobs)
+        assert {file_id} == await kept(blobs)
 
     @pytest.mark.parametrize("data", [b"a", LARGE], ids=["small", "large"])
     async def test_nothing_is_left_of_what_broke_off(
@@ -68,7 +67,7 @@ class TestWrite:
                 raise ZeroDivisionError
 
         assert None is await blobs.size(file_id)
-        assert set() == await listed(blobs)
+        assert set() == await kept(blobs)
         assert [] == [*tmp_path.rglob("*#*")]
 
     @pytest.mark.parametrize("moment", ["writing", "finishing", "finished"])
@@ -133,11 +132,11 @@ class TestRead:
 class TestDelete:
     async def test_they_are_gone_and_the_others_are_not(self, blobs: Blobs):
         gone = [await put(blobs, b"gone") for _ in range(3)]
-        kept = await put(blobs, b"kept")
+        stays = await put(blobs, b"kept")
 
         await blobs.delete([gone[0], new_id(), *gone[1:]])
 
-        assert {kept} == await listed(blobs)
+        assert {stays} == await kept(blobs)
 
     async def test_once_more_is_no_error(self, blobs: Blobs):
         file_id = await put(blobs, b"gone")
@@ -159,7 +158,7 @@ class TestPages:
 async def test_a_check_leaves_nothing(blobs: Blobs):
     await blobs.check()
 
-    assert set() == await listed(blobs)
+    assert set() == await kept(blobs)
 
 
 class TestFolder:
@@ -213,8 +212,35 @@ class TestFolder:
         assert "mine" == precious.read_text()
         assert b"theirs" == await read(blobs, file_id, 0, 6)
 
+    async def test_what_is_cancelled_twice_is_gone_when_a_thread_is_free(
+        self, blobs: FolderBlobs, folder: Path
+    ):
+        begun, gate = asyncio.Event(), threading.Event()
+
+        async def write() -> None:
+            async with blobs.write(new_id()) as writer:
+                await writer.write(LARGE)
+                begun.set()
+                await asyncio.Event().wait()
+
+        writing = asyncio.create_task(write())
+        await begun.wait()
+        threads = blobs._threads  # noqa: SLF001 - all of them are busy
+        for _ in range(objects.THREADS):
+            threads.submit(gate.wait)
+        half_written = [*folder.iterdir()]
+        for _ in range(2):
+            writing.cancel()
+            await asyncio.sleep(0)  # its turn
+        await asyncio.wait([writing])
+        gate.set()
+        await asyncio.to_thread(threads.shutdown)
+
+        assert 1 == len(half_written)
+        assert [] == [*folder.iterdir()]
+
     async def test_what_a_process_left_half_written_goes(self, blobs: Blobs, folder: Path):
-        kept = await put(blobs, b"kept")
+        whole = await put(blobs, b"kept")
         for number, age in ((1, 7200), (2, 60)):
             path = folder / f"{new_id()}#{number}"
             path.write_bytes(b"half")
@@ -223,7 +249,7 @@ class TestFolder:
 
         assert 1 == await blobs.delete_unfinished(older_than_seconds=3600)
 
-        assert {"#1", "#2", str(kept)[-2:]} == {path.name[-2:] for path in folder.iterdir()}
+        assert {"#1", "#2", str(whole)[-2:]} == {path.name[-2:] for path in folder.iterdir()}
         assert 3 == len([*folder.iterdir()])
 
     async def test_it_says_how_much_room_there_is(self, blobs: Blobs):

@@ -14,7 +14,7 @@ from parley.core.errors import (
 from parley.core.ids import new_id
 from parley.crud.ports import Store
 from parley.schemas.conversations import ConversationDraft, MessageStatus
-from parley.schemas.files import Allowance, FileMetadata, NewFile, Usage
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota, Usage
 from parley.schemas.turns import Turn, TurnStatus
 from tests.factories import (
     PROBLEM,
@@ -28,7 +28,7 @@ from tests.factories import (
     record,
 )
 
-ROOM = Allowance(max_bytes=1000, max_files=100)
+ROOM = StorageQuota(max_bytes=1000, max_files=100)
 
 
 async def get(store: Store, user_id: str, file_id: UUID) -> FileMetadata:
@@ -41,9 +41,9 @@ async def turn_of(store: Store, user_id: str, turn_id: UUID) -> Turn:
         return await tx.turns.get(turn_id)
 
 
-async def add(store: Store, user_id: str, file: NewFile, allowance: Allowance) -> FileMetadata:
+async def add(store: Store, user_id: str, file: NewFile, quota: StorageQuota) -> FileMetadata:
     async with store.begin(user_id) as tx:
-        return await tx.files.add(file, allowance)
+        return await tx.files.add(file, quota)
 
 
 async def delete(store: Store, user_id: str, file_id: UUID) -> None:
@@ -60,7 +60,7 @@ class TestAdd:
     async def test_it_is_kept_as_it_was_given(self, store: Store, alice: str):
         file = new_file(filename="Grüße 🙂.md", content_type="text/markdown", size=3_000_000_000)
 
-        kept = await add(store, alice, file, Allowance(2**40, 1))
+        kept = await add(store, alice, file, StorageQuota(2**40, 1))
 
         assert kept == await get(store, alice, file.id)
         assert file.model_dump() == kept.model_dump(exclude={"created_at"})
@@ -94,7 +94,7 @@ class TestAllowance:
         await make_file(store, alice, size=0)
 
         with pytest.raises(QuotaExceeded):
-            await add(store, alice, new_file(size=0), Allowance(1000, 1))
+            await add(store, alice, new_file(size=0), StorageQuota(1000, 1))
 
     async def test_deleting_makes_room(self, store: Store, alice: str):
         file = await make_file(store, alice, size=1000)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from uuid import UUID
 
 import pytest
 from httpx import AsyncClient
@@ -26,7 +25,7 @@ from parley.services.files.erasing import Eraser
 from parley.services.files.service import FileService, Upload
 from parley.services.files.types import FileTypes
 from tests.factories import upload_of
-from tests.stores import Around
+from tests.stores import Around, kept
 
 
 @pytest.fixture
@@ -45,10 +44,6 @@ def files(around: Around, blobs: Blobs) -> FileService:
         max_bytes=10_000_000,
         quota_bytes=10_000_000,
     )
-
-
-async def kept(blobs: Blobs) -> set[UUID]:
-    return {found.id async for page in blobs.pages() for found in page}
 
 
 async def listed(files: FileService, user_id: str) -> list[FileMetadata]:

@@ -21,7 +21,7 @@ from parley.services.files import sweep as sweeping
 from parley.services.files.sweep import NothingKnown, Sweep, Swept
 from tests.databases import DatabaseUrls
 from tests.factories import make_file
-from tests.stores import TIMEOUT_SECONDS
+from tests.stores import TIMEOUT_SECONDS, kept
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -61,10 +61,6 @@ async def make_whole(store: Store, blobs: Blobs, user_id: str) -> FileMetadata:
     file = await make_file(store, user_id)
     await put(blobs, file_id=file.id)
     return file
-
-
-async def kept(blobs: Blobs) -> set[UUID]:
-    return {found.id async for page in blobs.pages() for found in page}
 
 
 async def swept(ledger: SqlLedger, blobs: Blobs, **options: bool) -> Swept:

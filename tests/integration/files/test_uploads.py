@@ -12,6 +12,7 @@ from parley.core.ids import new_id
 from parley.crud.ports import Blobs, Store
 from tests.factories import make_file
 from tests.integration.files.conftest import Upload
+from tests.stores import kept
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
@@ -23,10 +24,6 @@ PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\ntrailer<<>>\n%%EOF\n
 @pytest.fixture
 def blobs(app: FastAPI) -> Blobs:
     return app.state.services.files._blobs  # noqa: SLF001 - what it keeps them in
-
-
-async def kept(blobs: Blobs) -> set[UUID]:
-    return {found.id async for page in blobs.pages() for found in page}
 
 
 class TestUpload:

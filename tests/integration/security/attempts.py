@@ -15,7 +15,7 @@ from parley.core.ids import new_id
 from parley.crud.ports import Store, Transaction
 from parley.schemas.accounts import Account
 from parley.schemas.conversations import Conversation, ConversationDraft, Message, Order
-from parley.schemas.files import Allowance, FileMetadata, Usage
+from parley.schemas.files import FileMetadata, StorageQuota, Usage
 from parley.schemas.keys import ApiKey, NewKey
 from parley.schemas.turns import ChatReply, NewTurn, TurnStatus
 from tests.factories import (
@@ -101,7 +101,7 @@ async def _read(tx: Transaction, bobs: Bobs) -> list[Message]:
 
 async def _add_file(tx: Transaction, bobs: Bobs) -> str:
     new = new_file(filename="hers").model_copy(update={"id": bobs.file.id})
-    return (await tx.files.add(new, Allowance(5, 1))).filename
+    return (await tx.files.add(new, StorageQuota(5, 1))).filename
 
 
 async def _create_key(tx: Transaction, bobs: Bobs) -> str:

@@ -32,7 +32,7 @@ class Usage(NamedTuple):
     files: int
 
 
-class Allowance(NamedTuple):
+class StorageQuota(NamedTuple):
     """What a user may keep."""
 
     max_bytes: int

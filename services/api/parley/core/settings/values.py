@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from parley.core.database import engine_url
+from parley.core.media_types import MEDIA_RANGE
 
 AuthMode = Literal["local", "jwks", "better-auth"]
 
@@ -36,7 +37,6 @@ _ENDPOINT = re.compile(
 _FILES = re.compile(
     r"memory://|file:///[^?#\x00]+|file://var/files|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#\s]*)?"
 )
-_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z0-9!#$&^_.+-]*)")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -153,7 +153,7 @@ def _files(url: str) -> str:
 
 def _media_types(items: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(item.lower() for item in items)
-    if not all(map(_MEDIA_TYPE.fullmatch, names)):
+    if not all(map(MEDIA_RANGE.fullmatch, names)):
         msg = "must be media types, such as image/png or text/*"
         raise ValueError(msg)
     return names

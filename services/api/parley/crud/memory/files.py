@@ -5,7 +5,7 @@ from uuid import UUID
 from parley.core.errors import FileInUse, FileNotFound, QuotaExceeded
 from parley.crud.memory.accounts import hold_account
 from parley.crud.memory.tables import Tables, owned
-from parley.schemas.files import Allowance, FileMetadata, NewFile, Usage
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota, Usage
 
 
 class MemoryFiles:
@@ -13,10 +13,10 @@ class MemoryFiles:
         self._tables = tables
         self._user_id = user_id
 
-    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+    async def add(self, file: NewFile, quota: StorageQuota) -> FileMetadata:
         hold_account(self._tables, self._user_id)
-        if not allowance.has_room_for(file.size, await self.usage()):
-            raise QuotaExceeded(*allowance)
+        if not quota.has_room_for(file.size, await self.usage()):
+            raise QuotaExceeded(*quota)
         kept = FileMetadata(**file.model_dump(), created_at=datetime.now(UTC))
         self._tables.files[f"{self._user_id}/{file.id}"] = kept
         return kept

@@ -5,13 +5,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from uuid import UUID
 
-from parley.schemas.files import Allowance, FileMetadata, NewFile, StoredBlob, Usage
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota, StoredBlob, Usage
 
 
 class Files(Protocol):
     """What is known of a user's files. That a message carries one is a turn's business."""
 
-    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+    async def add(self, file: NewFile, quota: StorageQuota) -> FileMetadata:
         """
         The user's from now on. However many come at once, no more than is allowed.
 

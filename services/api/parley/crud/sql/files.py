@@ -9,7 +9,7 @@ from parley.core.errors import FileInUse, FileNotFound, QuotaExceeded
 from parley.crud.sql.accounts import hold_account
 from parley.crud.sql.dialect import hold_name
 from parley.models import FileRow, utc_now
-from parley.schemas.files import Allowance, FileMetadata, NewFile, Usage
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota, Usage
 
 
 class SqlFiles:
@@ -18,12 +18,12 @@ class SqlFiles:
         self._user_id = user_id
         self._is_mine = FileRow.user_id == user_id
 
-    async def add(self, file: NewFile, allowance: Allowance) -> FileMetadata:
+    async def add(self, file: NewFile, quota: StorageQuota) -> FileMetadata:
         await hold_account(self._session, self._user_id)
         # One after the other: two that come at once would each see room for one.
         await hold_name(self._session, f"files of {self._user_id}")
-        if not allowance.has_room_for(file.size, await self.usage()):
-            raise QuotaExceeded(*allowance)
+        if not quota.has_room_for(file.size, await self.usage()):
+            raise QuotaExceeded(*quota)
         row = await self._session.scalar(
             insert(FileRow)
             .values(user_id=self._user_id, created_at=utc_now(), **file.model_dump())

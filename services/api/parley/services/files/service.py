@@ -19,7 +19,7 @@ from parley.core.errors import (
 from parley.core.ids import new_id
 from parley.core.security.cursors import Cursors
 from parley.crud.ports import Blobs, BlobWriter, Store
-from parley.schemas.files import Allowance, FileMetadata, NewFile
+from parley.schemas.files import FileMetadata, NewFile, StorageQuota
 from parley.schemas.paging import Page
 from parley.services.files.erasing import Eraser
 from parley.services.files.types import FileTypes, Sniffer
@@ -64,7 +64,7 @@ class FileService:
         self._types = types
         self._pages = ById(cursors, "files")
         self._max_bytes = max_bytes
-        self._allowance = Allowance(quota_bytes, FILES_MAX)
+        self._quota = StorageQuota(quota_bytes, FILES_MAX)
         self._uploading = 0
 
     async def require_room(self, user_id: str, expected_bytes: int) -> None:
@@ -80,8 +80,8 @@ class FileService:
             raise FileTooLarge(self._max_bytes)
         async with self._store.begin(user_id, read_only=True) as tx:
             kept = await tx.files.usage()
-        if not self._allowance.has_room_for(expected_bytes, kept):
-            raise QuotaExceeded(*self._allowance)
+        if not self._quota.has_room_for(expected_bytes, kept):
+            raise QuotaExceeded(*self._quota)
         await self._require_disk(expected_bytes)
 
     async def _require_disk(self, expected_bytes: int) -> None:
@@ -175,7 +175,7 @@ class FileService:
     async def _keep(self, user_id: str, file: NewFile) -> FileMetadata:
         try:
             async with self._store.begin(user_id) as tx:
-                return await tx.files.add(file, self._allowance)
+                return await tx.files.add(file, self._quota)
         except (DatabaseUnavailable, Overloaded):
             # It may have been kept, or be kept yet: its bytes stay, and are swept if it was not.
             if kept := await self._found(user_id, file.id):

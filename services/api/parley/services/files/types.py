@@ -5,7 +5,6 @@ Nothing of it is run, expanded or rendered here; a type says what a client and a
 """
 
 import codecs
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
@@ -15,6 +14,7 @@ import puremagic
 from puremagic.main import magic_header_array, multi_part_dict
 
 from parley.core.errors import FileTypeRefused
+from parley.core.media_types import MEDIA_TYPE
 
 UNKNOWN = "application/octet-stream"
 PLAIN = "text/plain"
@@ -65,8 +65,6 @@ _EXTENSIONS = {
 _BY_NAME = MimeTypes()
 for _extension, _type in _EXTENSIONS.items():
     _BY_NAME.add_type(_type, _extension)
-# RFC 6838, 4.2.
-_WELL_FORMED = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 _TEXT_CONTROLS = b"\t\n\v\f\r\b\x1b"
 _NO_TEXT = bytes(set(range(32)) - set(_TEXT_CONTROLS))
 
@@ -119,7 +117,7 @@ class FileTypes:
         """
         claim = claim.partition(";")[0].strip().lower() or UNKNOWN
         claim = _ALIASES.get(claim, claim)
-        if claim != UNKNOWN and not (_WELL_FORMED.fullmatch(claim) and self._allows(claim)):
+        if claim != UNKNOWN and not (MEDIA_TYPE.fullmatch(claim) and self._allows(claim)):
             msg = "What is taken: {}. What says nothing of its type is taken as it is.".format
             raise FileTypeRefused(msg(", ".join(self._allowed)))
         return claim
