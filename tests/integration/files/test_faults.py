@@ -129,6 +129,37 @@ class TestBytes:
 
         assert (set(), []) == (await kept(blobs), await listed(files, alice))
 
+    async def test_a_disk_that_fills_up_meanwhile_takes_no_more_of_any(
+        self, files: FileService, blobs: Blobs, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        """However little each of them has brought: the disk has all of it."""
+        filling, full = asyncio.Event(), asyncio.Event()
+
+        async def room() -> int:
+            return service.RESERVE_BYTES - filling.is_set()
+
+        async def first() -> AsyncGenerator[bytes]:
+            yield b"x" * 300_000
+            filling.set()
+            await full.wait()
+            yield b"x" * 300_000
+
+        async def second() -> AsyncGenerator[bytes]:
+            await filling.wait()
+            for _ in range(6):
+                yield b"x" * 300_000
+
+        monkeypatch.setattr(blobs, "room", room)
+        monkeypatch.setattr(service, "LOOK_BYTES", 1_000_000)
+        uploading = asyncio.create_task(files.upload(alice, Upload("a", "text/plain", first())))
+        with pytest.raises(StorageFull):
+            await files.upload(alice, Upload("b", "text/plain", second()))
+        full.set()
+        with pytest.raises(StorageFull):
+            await uploading
+
+        assert (set(), []) == (await kept(blobs), await listed(files, alice))
+
     async def test_as_many_come_at_once_as_there_is_memory_for(
         self, files: FileService, alice: str, monkeypatch: pytest.MonkeyPatch
     ):

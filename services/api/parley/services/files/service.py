@@ -31,8 +31,9 @@ UPLOADS_AT_ONCE = 48
 """Of a process. Each keeps a part in memory, of 5 MiB on S3."""
 RESERVE_BYTES = 64 * 1024**2
 """Of the disk, for all else that is on it."""
+LOOK_BYTES = 16 * 1024**2
+"""Of all that a process writes: behind so many it looks whether the disk has room for more."""
 _PIECE_BYTES = 256 * 1024
-_LOOK_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class FileService:
         self._max_bytes = max_bytes
         self._quota = StorageQuota(quota_bytes, FILES_MAX)
         self._uploading = 0
+        self._bytes_since_look = 0
 
     async def require_room(self, user_id: str, expected_bytes: int) -> None:
         """
@@ -162,8 +164,7 @@ class FileService:
                 # Of ten that come at once the loop would work on ten pieces between two answers.
                 await asyncio.to_thread(seen.take, piece)
                 await writer.write(piece)
-                if seen.size % _LOOK_BYTES < len(piece):  # others write to the same disk
-                    await self._require_disk(0)
+                await self._look_at_disk(len(piece))
         return NewFile(
             id=file_id,
             filename=upload.filename,
@@ -171,6 +172,13 @@ class FileService:
             size=seen.size,
             sha256=seen.digest.hexdigest(),
         )
+
+    async def _look_at_disk(self, written_bytes: int) -> None:
+        """Now and then; while it is full, each time."""
+        self._bytes_since_look += written_bytes
+        if self._bytes_since_look >= LOOK_BYTES:
+            await self._require_disk(0)
+            self._bytes_since_look = 0
 
     async def _keep(self, user_id: str, file: NewFile) -> FileMetadata:
         try:
