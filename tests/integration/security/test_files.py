@@ -132,6 +132,12 @@ class TestNames:
 
         assert "Grü.md" == answer.json()["filename"]
 
+    @pytest.mark.parametrize("begin", [b"a", b'a\\"', b"a\\\\"])
+    async def test_what_a_name_has_in_it_is_no_other_name(self, post: Post, begin: bytes):
+        answer = await post(named(begin + b"; filename*=utf-8''b.exe"))
+
+        assert answer.json()["filename"].endswith("; filename*=utf-8''b.exe")
+
     async def test_it_comes_back_in_a_header_that_nothing_gets_out_of(
         self, client: AsyncClient, alice: str, bearer, post: Post
     ):
@@ -191,6 +197,7 @@ class TestForms:
             (form(part(b"hello", b"form-data; name=file; filename=a", b"X: " + b"a" * 50_000)), 400),
             (form(part(b"hello", b"form-data; name=file; filename=a", *[b"X: a"] * 100)), 400),
             (form(part(b"hello", b"form-data; name=file; filename=a", b"no header at all")), 400),
+            (form(part(b"hello", b"form-data; name=file; filename=a" + b";" * 10_000)), 400),
             (form(part())[:-8], 400),
             (part()[:-20], 400),
             (b"--x\r\n", 400),
@@ -223,6 +230,7 @@ class TestForms:
             'multipart/form-data; boundary=""',
             "multipart/form-data; boundary=" + "x" * 5000,
             "multipart/form-data; boundary*=UTF-8''x",
+            "multipart/form-data; boundary=x" + ";" * 10_000,
         ],
     )
     async def test_without_a_boundary_it_is_malformed(self, post: Post, content_type: str):
@@ -381,7 +389,7 @@ class TestRoom:
         self, post: Post, folder: Path, monkeypatch: pytest.MonkeyPatch, app: FastAPI
     ):
         files = app.state.services.files
-        monkeypatch.setattr(files, "_allowance", files._allowance._replace(max_files=3))  # noqa: SLF001
+        monkeypatch.setattr(files, "_quota", files._quota._replace(max_files=3))  # noqa: SLF001
         answers = [await post(form(part(b""))) for _ in range(5)]
 
         assert [201, 201, 201, 413, 413] == [answer.status_code for answer in answers]

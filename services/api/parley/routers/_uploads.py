@@ -6,7 +6,6 @@ FastAPI's own would first read the whole of it into memory and onto a disk.
 
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +30,9 @@ _BOUNDARIES_MAX = 100
 _ESCAPED = re.compile("%(22|0D|0A)", re.IGNORECASE)
 # Forbidden here (RFC 7578, 4.2), and sent all the same.
 _EXTENDED_NAME = re.compile(r";\s*filename\*=utf-8'[^']*'([^\s;\"]+)", re.IGNORECASE)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)', re.DOTALL)
+# The library's work grows with their square.
+_PARAMETERS_MAX = 500
 
 
 async def uploaded_file(request: Request) -> Upload:
@@ -44,27 +46,22 @@ async def uploaded_file(request: Request) -> Upload:
     """
     form = _Form(_boundary(request.headers.get("Content-Type", "")))
     body = _body(request)
-    try:
-        while not form.has_begun:
-            form.feed(await _next(body))
-    except BaseException:
-        await body.aclose()
-        raise
+    while not form.has_begun:
+        form.feed(await _next(body))
     disposition = form.headers.get("content-disposition", "")
     content_type = form.headers.get("content-type", "")
     return Upload(_filename(disposition), content_type, _pieces(form, body))
 
 
 async def _pieces(form: "_Form", body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(body):
-        while True:
-            for piece in form.taken():
-                yield piece
-            if form.is_whole:
-                break
-            form.feed(await _next(body))
-        async for _ in body:  # what may follow, by RFC 2046, and says nothing
-            pass
+    while True:
+        for piece in form.taken():
+            yield piece
+        if form.is_whole:
+            break
+        form.feed(await _next(body))
+    async for _ in body:  # what may follow, by RFC 2046, and says nothing
+        pass
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes]:
@@ -84,13 +81,19 @@ async def _next(body: AsyncGenerator[bytes]) -> bytes:
 
 
 def _boundary(content_type: str) -> bytes:
-    kind, options = parse_options_header(content_type)
+    kind, options = _parameters(content_type)
     if kind != b"multipart/form-data":
         raise NotMultipart
     if not (boundary := options.get(b"boundary")):
         msg = "Its Content-Type names no boundary. Leave that header to your HTTP library."
         raise MalformedUpload(msg)
     return boundary
+
+
+def _parameters(header: str) -> tuple[bytes, dict[bytes, bytes]]:
+    if header.count(";") > _PARAMETERS_MAX:
+        raise MalformedUpload
+    return parse_options_header(header)
 
 
 class _Form:
@@ -164,11 +167,11 @@ class _Form:
 
 def _filename(disposition: str) -> str:
     """`disposition` is in Latin-1, byte by byte."""
-    kind, options = parse_options_header(disposition)
+    kind, options = _parameters(disposition)
     if kind != b"form-data" or options.get(b"name") != PART.encode():
         _refuse("missing", "The form has no part of this name, or another one first")
     named = options.get(b"filename")
-    if extended := _EXTENDED_NAME.search(disposition):
+    if extended := _EXTENDED_NAME.search(_QUOTED.sub("", disposition)):
         named = unquote_to_bytes(extended[1])
     if named is None:
         _refuse("filename_missing", "A file has a filename: with curl, -F file=@path")

@@ -115,6 +115,7 @@ class TestClaims:
             ("text/x-markdown", "text/markdown"),
             ("", UNKNOWN),
             (" ; charset=utf-8", UNKNOWN),
+            ("application/vnd.ms-excel", UNKNOWN),
         ],
     )
     def test_it_is_named_in_one_word(self, claim: str, meant: str):
@@ -156,6 +157,12 @@ class TestNoClaim:
             (SVG, "a.svg", "text/plain"),
             (BINARY, "a.png", UNKNOWN),
             (BINARY, "a.txt", UNKNOWN),
+            # What begins as a text and is none.
+            ("Grüße".encode("utf-16"), "a.txt", UNKNOWN),
+            ("<html>Grüße</html>".encode("latin-1"), "a.html", UNKNOWN),
+            (b"BEGIN:VCALENDAR\r\n" + BINARY, "a.ics", UNKNOWN),
+            (b'{"a": "\0"}', "a.json", UNKNOWN),
+            (b"<?xml version='1.0'?>" + BINARY, "a.xml", UNKNOWN),
             (b"MZ\x90\0\3\0\0\0", "a.exe", UNKNOWN),
             (b"\x7fELF\x02\x01\x01" + b"\0" * 20, "a", UNKNOWN),
         ],

@@ -165,10 +165,13 @@ class FileService:
                 await asyncio.to_thread(seen.take, piece)
                 await writer.write(piece)
                 await self._look_at_disk(len(piece))
+        content_type = await asyncio.to_thread(
+            self._types.confirm, claim, upload.filename, seen.sniffer
+        )
         return NewFile(
             id=file_id,
             filename=upload.filename,
-            content_type=self._types.confirm(claim, upload.filename, seen.sniffer),
+            content_type=content_type,
             size=seen.size,
             sha256=seen.digest.hexdigest(),
         )

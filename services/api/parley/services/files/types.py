@@ -48,6 +48,8 @@ _ALIASES = {
     "image/x-ms-bmp": "image/bmp",
     "text/x-markdown": "text/markdown",
 }
+# What browsers say of CSV where Excel is there.
+_WINDOWS_CSV = "application/vnd.ms-excel"
 # What may be made of letters alone. Other signatures are words that a text may begin with.
 _NEVER_TEXT = {"application/pdf", "image/gif"}
 _TEXTUAL = {"application/json", "application/xhtml+xml", "image/svg+xml"}
@@ -117,6 +119,8 @@ class FileTypes:
         """
         claim = claim.partition(";")[0].strip().lower() or UNKNOWN
         claim = _ALIASES.get(claim, claim)
+        if claim == _WINDOWS_CSV and not self._allows(claim):
+            return UNKNOWN
         if claim != UNKNOWN and not (MEDIA_TYPE.fullmatch(claim) and self._allows(claim)):
             msg = "What is taken: {}. What says nothing of its type is taken as it is.".format
             raise FileTypeRefused(msg(", ".join(self._allowed)))
@@ -156,7 +160,8 @@ class FileTypes:
             guesses = [named] if named in found else []
             guesses.append(ZIP)
         else:
-            guesses = [*found[:1]]
+            # What begins as a text and is none is nothing.
+            guesses = [name for name in found[:1] if not is_textual(name)]
         return next(filter(self._allows, guesses), UNKNOWN)
 
     def _allows(self, content_type: str) -> bool:
