@@ -92,7 +92,7 @@ class TestReplicas:
     ):
         kept = {upload(at["api"], name, content): content for name, content in FILES.items()}
         orphan = f"{FOLDER}/{new_id()}"
-        make = f"printf orphan >{orphan} && touch --date='2 days ago' {orphan}"
+        make = f"printf orphan >{orphan} && touch --date='3 days ago' {orphan}"
         replicas.run_in("api-2", "sh", "-c", make)
 
         swept = json.loads(replicas.compose(*SWEEP))

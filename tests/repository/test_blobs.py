@@ -4,17 +4,19 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from obstore.store import MemoryStore
 
 from parley.core.errors import FileLost, FileStoreUnavailable, StorageFull
 from parley.core.ids import new_id
 from parley.core.settings import Settings
 from parley.crud.objects import blobs as objects
 from parley.crud.objects import writing
+from parley.crud.objects.blobs import ObjectBlobs
 from parley.crud.objects.folder import FolderBlobs
 from parley.crud.ports import Blobs
 from parley.wiring import open_blobs
@@ -118,6 +120,8 @@ class TestRead:
 
     @pytest.mark.parametrize(("start", "end"), [(0, 0), (0, 5)])
     async def test_what_is_not_there_is_not_found(self, blobs: Blobs, start: int, end: int):
+        await put(blobs, b"another")
+
         with pytest.raises(FileLost):
             await read(blobs, new_id(), start, end)
 
@@ -143,6 +147,39 @@ class TestDelete:
 
         await blobs.delete([file_id])
         await blobs.delete([file_id])
+
+    async def test_a_store_that_is_away_is_not_asked_for_each(
+        self, blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+    ):
+        asked = 0
+
+        def away(_: object) -> None:
+            nonlocal asked
+            asked += 1
+            raise OSError
+
+        monkeypatch.setattr(blobs, "remove", away)
+        with pytest.raises(FileStoreUnavailable):
+            await blobs.delete([new_id() for _ in range(100)])
+
+        assert objects.DELETED_AT_ONCE >= asked
+
+    async def test_one_that_cannot_be_deleted_keeps_none_of_its_neighbours(
+        self, blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+    ):
+        stays, *gone = [await put(blobs, b"a") for _ in range(3)]
+        remove = blobs.remove
+
+        def remove_others(name: str) -> None:
+            if name == str(stays):
+                raise OSError
+            remove(name)
+
+        monkeypatch.setattr(blobs, "remove", remove_others)
+        with pytest.raises(FileStoreUnavailable):
+            await blobs.delete([stays, *gone])
+
+        assert {stays} == await kept(blobs)
 
 
 class TestPages:
@@ -258,6 +295,39 @@ class TestFolder:
         assert room is not None
         assert 0 < room
 
+    async def test_one_that_is_away_has_lost_nothing_and_a_look_does_not_make_it(
+        self, blobs: FolderBlobs, folder: Path
+    ):
+        file_id = await put(blobs, b"a")
+        folder.rename(folder.with_name("elsewhere"))
+
+        with pytest.raises(FileStoreUnavailable):
+            await read(blobs, file_id, 0, 1)
+        with pytest.raises(FileStoreUnavailable):
+            await blobs.size(file_id)
+        assert set() == await kept(FolderBlobs(folder))
+        assert 0 == await blobs.delete_unfinished(older_than_seconds=0)
+        assert not folder.exists()
+
+    async def test_what_ends_meanwhile_is_not_half_written(
+        self, blobs: FolderBlobs, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        names = [f"{new_id()}#1" for _ in range(2)]
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_bytes(b"half")
+        stat = Path.stat
+
+        def end_before(path: Path, **options: bool) -> os.stat_result:
+            if path.name == names[0]:
+                path.unlink(missing_ok=True)
+            return stat(path, **options)
+
+        monkeypatch.setattr(Path, "stat", end_before)
+
+        assert 1 == await blobs.delete_unfinished(older_than_seconds=-60)
+        assert [] == [*folder.iterdir()]
+
     async def test_a_folder_that_cannot_be_made_takes_nothing(self, tmp_path: Path):
         (tmp_path / "file").write_text("in the way")
         blobs = FolderBlobs(tmp_path / "file" / "files")
@@ -290,6 +360,23 @@ async def test_a_store_that_is_away_is_unavailable():
             await blobs.size(new_id())
 
 
+async def test_a_store_is_opened_once_however_many_write_first():
+    """Of two in memory, one would be gone with all that is in it."""
+    barrier, opened = threading.Barrier(2), []
+
+    def open_store() -> MemoryStore:
+        opened.append(MemoryStore())
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(0.2)  # for another, if there is one
+        return opened[-1]
+
+    blobs = ObjectBlobs(open_store)
+    await asyncio.gather(*(put(blobs, b"a") for _ in range(5)))
+
+    assert 1 == len(opened)
+    assert 5 == len(await kept(blobs))
+
+
 async def test_a_bucket_that_is_not_there_is_no_file_that_is_not_found(s3_url: str):
     settings = Settings(
         files_url="s3://nobodys",
@@ -298,6 +385,11 @@ async def test_a_bucket_that_is_not_there_is_no_file_that_is_not_found(s3_url: s
         s3_secret_access_key="of the tests",
     )
     async with AsyncExitStack() as closing:
+        blobs = open_blobs(settings, closing)
         for data in (b"a", LARGE):
             with pytest.raises(FileStoreUnavailable):
-                await put(open_blobs(settings, closing), data)
+                await put(blobs, data)
+        with pytest.raises(FileStoreUnavailable):
+            await read(blobs, new_id(), 0, 1)
+        with pytest.raises(FileStoreUnavailable):
+            await blobs.size(new_id())

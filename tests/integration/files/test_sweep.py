@@ -10,7 +10,7 @@ import pytest
 
 from parley.cli.files import NotSwept, lines_of, sweep
 from parley.core.database import create_engine
-from parley.core.errors import DatabaseUnavailable
+from parley.core.errors import DatabaseUnavailable, FileStoreUnavailable
 from parley.core.ids import new_id
 from parley.core.settings import InvalidSettings, Settings
 from parley.crud.objects import blobs as objects
@@ -46,7 +46,7 @@ async def ledger(owner_url: str) -> AsyncGenerator[SqlLedger]:
 
 @pytest.fixture(autouse=True)
 def all_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour has passed; a test of that says otherwise."""
+    """Two days have passed; a test of that says otherwise."""
     monkeypatch.setattr(sweeping, "GRACE_SECONDS", -60)
 
 
@@ -133,6 +133,21 @@ class TestOrphans:
             await swept(ledger, blobs)
         assert 1 == len(await kept(blobs))
         assert 1 == (await swept(ledger, blobs, takes_away=False)).orphans
+
+    async def test_so_many_are_enough_to_know(
+        self, ledger: SqlLedger, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+    ):
+        """They wait in memory."""
+        monkeypatch.setattr(objects, "PAGE_BLOBS", 1)
+        monkeypatch.setattr(sweeping, "WAITING_MAX", 2)
+        for _ in range(5):
+            await put(blobs)
+        looked_at = []
+        sweep = Sweep(ledger, blobs, tell=lambda swept: looked_at.append(swept.blobs))
+
+        with pytest.raises(NothingKnown):
+            await sweep.run()
+        assert [1, 2] == looked_at
 
     async def test_there_may_be_more_than_a_page_of_each(
         self,
@@ -270,6 +285,21 @@ class TestCommand:
         with pytest.raises(NotSwept, match="--yes"):
             await sweep(settings, takes_away=True, takes_all=False)
 
+    async def test_a_look_into_a_folder_that_is_not_there_makes_none(
+        self, store: Store, owner_url: str, folder: Path, alice: str
+    ):
+        settings = Settings(
+            database_url=owner_url,
+            files_url=f"file://{folder}",
+            database_timeout_seconds=TIMEOUT_SECONDS,
+        )
+
+        assert 0 == (await sweep(settings, takes_away=False, takes_all=False)).files
+        await make_file(store, alice)
+        with pytest.raises(FileStoreUnavailable):
+            await sweep(settings, takes_away=False, takes_all=False)
+        assert not folder.exists()
+
     async def test_what_cannot_be_swept_is_said(self, folder: Path):
         with pytest.raises(InvalidSettings, match="FILES_URL"):
             await sweep(Settings(files_url="memory://"), takes_away=True, takes_all=False)
@@ -288,3 +318,10 @@ def test_a_person_reads_it_in_lines():
 
     assert "  2 of them nobody's, 30 bytes: removed; 0 half written ones too" in lines
     assert f"    {lost}" == lines[-1]
+    assert "7 objects looked at" == lines[0]
+
+
+def test_where_there_is_not_one_object_a_person_is_asked():
+    lines = lines_of(Swept(has_taken_away=False, files=1, lost=[new_id()]))
+
+    assert "0 objects looked at: is FILES_URL the right one?" == lines[0]

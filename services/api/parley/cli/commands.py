@@ -225,7 +225,7 @@ def sweep_files(
     as_json: Json = False,
 ) -> None:
     """
-    Remove bytes that are no user's file, a day after they came; name files that lost theirs.
+    Remove bytes that are no user's file, two days after they came; name files that lost theirs.
 
     As the database's owner: DATABASE_MIGRATION_URL. Exit 1 if a file has lost its bytes.
     """

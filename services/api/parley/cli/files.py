@@ -51,8 +51,9 @@ def lines_of(swept: Swept) -> list[str]:
         fate = f"removed; {swept.unfinished} half written ones too"
     else:
         fate = "not removed; half written ones are not looked for"
+    hint = ": is FILES_URL the right one?" if swept.lost and not swept.blobs else ""
     return [
-        f"{swept.blobs} objects looked at",
+        f"{swept.blobs} objects looked at{hint}",
         f"  {swept.orphans} of them nobody's, {swept.orphan_bytes} bytes: {fate}",
         f"{swept.files} files looked at",
         f"  {len(swept.lost)} of them without their bytes",

@@ -17,7 +17,9 @@ class FileLost(NotFound):
     code, title = "file-lost", "The file's bytes are lost"
 
     def __init__(self) -> None:
-        super().__init__("They are not in the file store any more. Delete the file.")
+        super().__init__(
+            "They are not in the file store any more. If nobody brings them back, delete the file."
+        )
 
 
 class FileInUse(Conflict):

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 THREADS = 16
 READ_BYTES = 512 * 1024
 PAGE_BLOBS = 1000
-# At once, of those that are deleted together.
-_DELETED_AT_ONCE = 16
+DELETED_AT_ONCE = 8
+"""Of those that are deleted together: some threads are left for others."""
 
 Result = TypeVar("Result")
 
@@ -45,6 +46,7 @@ class ObjectBlobs:
     ) -> None:
         self._open_store = open_store
         self._store: ObjectStore | None = None
+        self._opening = Lock()
         self._part_bytes = part_bytes
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
@@ -79,17 +81,20 @@ class ObjectBlobs:
             return None
 
     async def delete(self, file_ids: Sequence[UUID]) -> None:
-        room = asyncio.Semaphore(_DELETED_AT_ONCE)
+        room, failures = asyncio.Semaphore(DELETED_AT_ONCE), list[AppError]()
 
         async def delete(file_id: UUID) -> None:
             async with room:
-                await self._in_thread(self.remove, str(file_id))
+                if failures:  # one that is away may take its time to say so for each
+                    return
+                try:
+                    await self._in_thread(self.remove, str(file_id))
+                except AppError as failure:
+                    failures.append(failure)
 
-        outcomes = await asyncio.gather(*map(delete, file_ids), return_exceptions=True)
-        # All are tried before the first that failed is told.
-        for failure in outcomes:
-            if failure is not None:
-                raise failure
+        await asyncio.gather(*map(delete, file_ids))
+        if failures:
+            raise failures[0]
 
     async def pages(self) -> AsyncGenerator[Sequence[StoredBlob]]:
         pages = await self._in_thread(
@@ -123,9 +128,22 @@ class ObjectBlobs:
     # In a thread, all of these.
 
     def opened(self) -> ObjectStore:
-        if self._store is None:
-            self._store = self._open_store()
-        return self._store
+        with self._opening:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def require_there(self) -> None:
+        """
+        Raises:
+            OSError, BaseError: the store is not there, and so none of its objects is lost.
+        """
+        try:
+            # None has a name like this: it is a list without an end to wait for.
+            next(iter(obstore.list(self.opened(), prefix=str(UUID(int=0)))), None)
+        except FileNotFoundError as error:
+            msg = "There is no such bucket"
+            raise NotADirectoryError(msg) from error
 
     def open_to_write(self, name: str) -> "WritableFile":
         return obstore.open_writer(
@@ -140,6 +158,13 @@ class ObjectBlobs:
             obstore.delete(self.opened(), name)
 
     def size_of(self, name: str) -> int:
+        try:
+            return self.head(name)
+        except FileNotFoundError:
+            self.require_there()
+            raise
+
+    def head(self, name: str) -> int:
         return obstore.head(self.opened(), name)["size"]
 
     def read_at(self, name: str, start: int, end: int) -> bytes:

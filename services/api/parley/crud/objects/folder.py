@@ -4,23 +4,36 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from errno import ELOOP
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
+from errno import ELOOP, ENOTDIR
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 
 from obstore.store import LocalStore
 
 from parley.crud.objects.blobs import ObjectBlobs
+from parley.schemas.files import StoredBlob
+
+if TYPE_CHECKING:
+    from obstore import WritableFile
 
 # What the library writes into before it gives it its name.
 _UNFINISHED = re.compile(r"[0-9a-f-]{36}#[0-9]+")
 
 
 class FolderBlobs(ObjectBlobs):
+    """The folder is made when the first file comes: who only looks makes nothing."""
+
     def __init__(self, path: Path) -> None:
-        super().__init__(self._make)
+        super().__init__(lambda: LocalStore(path))
         self._path = path
+
+    async def pages(self) -> AsyncGenerator[Sequence[StoredBlob]]:
+        if await self._in_thread(self._path.is_dir):
+            async for page in super().pages():
+                yield page
 
     async def delete_unfinished(self, *, older_than_seconds: float) -> int:
         return await self._in_thread(self._delete_unfinished, older_than_seconds)
@@ -28,6 +41,10 @@ class FolderBlobs(ObjectBlobs):
     async def room(self) -> int | None:
         # Who asks is about to write.
         return await self._in_thread(self._room, is_writing=True)
+
+    def open_to_write(self, name: str) -> "WritableFile":
+        self._make()
+        return super().open_to_write(name)
 
     def settle(self, name: str) -> None:
         """On the disk, and in the folder: its metadata will be, and must not be alone."""
@@ -38,7 +55,11 @@ class FolderBlobs(ObjectBlobs):
             finally:
                 os.close(descriptor)
 
-    def size_of(self, name: str) -> int:
+    def require_there(self) -> None:
+        if not self._path.is_dir():
+            raise NotADirectoryError(ENOTDIR, "There is no such folder", str(self._path))
+
+    def head(self, name: str) -> int:
         return _plain(os.lstat(self._path / name)).st_size
 
     def read_at(self, name: str, start: int, end: int) -> bytes:
@@ -51,24 +72,27 @@ class FolderBlobs(ObjectBlobs):
         finally:
             os.close(descriptor)
 
-    def _make(self) -> LocalStore:
+    def _make(self) -> None:
         # What users have uploaded is nobody else's on this machine.
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LocalStore(self._path)
 
     def _room(self) -> int:
-        self.opened()
+        self._make()
         return shutil.disk_usage(self._path).free
 
     def _delete_unfinished(self, older_than_seconds: float) -> int:
         horizon = time.time() - older_than_seconds
-        old = [path for path in self._unfinished() if path.stat().st_mtime < horizon]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        deleted = 0
+        for path in self._unfinished():
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                if path.stat().st_mtime < horizon:
+                    path.unlink()
+                    deleted += 1
+        return deleted
 
     def _unfinished(self) -> Iterator[Path]:
-        self.opened()
+        if not self._path.is_dir():
+            return
         with os.scandir(self._path) as entries:
             for entry in entries:
                 if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):

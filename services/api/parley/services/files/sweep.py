@@ -9,11 +9,12 @@ from uuid import UUID
 from parley.crud.ports import Blobs, Ledger
 from parley.schemas.files import StoredBlob
 
-GRACE_SECONDS = 86_400
+GRACE_SECONDS = 172_800
 """
 As long as bytes may be alone: what is known of a file is written behind them, and S3 says of what came
-in parts when its first one did.
+in parts when its first one did. The largest file that may be set takes 46 hours at the least pace.
 """
+WAITING_MAX = 100_000
 PAGE_FILES = 1000
 LOOKED_AT_ONCE = 16
 
@@ -80,6 +81,8 @@ class Sweep:
             if is_trusted or not self._swept.has_taken_away:
                 await self._remove(waiting)
                 waiting = []
+            if len(waiting) > WAITING_MAX:
+                break
             self._swept.blobs += len(page)
             self._tell(self._swept)
         if waiting:
