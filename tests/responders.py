@@ -36,6 +36,7 @@ class Gated:
 
     def __init__(self, first: str = "") -> None:
         self.first = first
+        self.prompts: list[Sequence[PromptMessage]] = []
         self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.was_closed = False
@@ -43,6 +44,7 @@ class Gated:
     async def stream(
         self, prompt: Sequence[PromptMessage], model: str
     ) -> AsyncGenerator[str | Receipt]:
+        self.prompts.append(prompt)
         try:
             if self.first:
                 yield self.first

@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from obstore.store import MemoryStore
+
 from parley.core.ids import new_id
 from parley.core.settings import Settings
 from parley.crud.memory.streams import MemoryStreamLog
+from parley.crud.objects.blobs import ObjectBlobs
 from parley.crud.ports import Store, StreamLog
 from parley.schemas.turns import ChatReply, ChatRequest, RegenerateRequest, Turn, TurnStarted
 from parley.services.chat import Asking
@@ -51,6 +54,7 @@ class Process:
         made = turn_services(
             Settings(auth_secret="x" * 32, **{"reply_max_characters": 1000} | settings),
             store=store,
+            blobs=ObjectBlobs(MemoryStore),
             responder=responder,
             runner=self.runner,
             worker=self.worker,

@@ -210,8 +210,24 @@ class TestAttachments:
         async with store.begin(alice) as tx:
             await tx.conversations.delete(conversations[0].id)
 
-        with pytest.raises(FileInUse):
+        with pytest.raises(FileInUse) as refused:
             await delete(store, alice, files[0].id)
+        assert str(conversations[1].id) in str(refused.value)
+        assert str(conversations[0].id) not in str(refused.value)
+
+    async def test_some_of_many_are_named_each_once(
+        self, store: Store, alice: str, bob: str, files: list[FileMetadata]
+    ):
+        conversations = [await make_conversation(store, alice) for _ in range(7)]
+        for conversation in [*conversations, conversations[0]]:
+            await record(store, alice, conversation.id, attachments=files)
+
+        with pytest.raises(FileInUse) as refused:
+            await delete(store, alice, files[0].id)
+        named = [c for c in conversations if str(c.id) in str(refused.value)]
+        assert 5 == len(named)
+        with pytest.raises(FileNotFound):
+            await delete(store, bob, files[0].id)
 
 
 async def _running(store: Store, user_id: str, file: FileMetadata) -> UUID:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 from httpx import AsyncClient
@@ -179,6 +180,19 @@ class TestBytes:
         await uploading
 
         await files.upload(alice, upload_of("hello"))
+
+    async def test_as_many_go_at_once_as_there_is_memory_for(
+        self, files: FileService, alice: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(service, "DOWNLOADS_AT_ONCE", 1)
+        file = await files.upload(alice, upload_of("hello"))
+
+        async with aclosing(files.read(file, 0, file.size)) as pieces:
+            await anext(pieces)
+            with pytest.raises(Overloaded):
+                await anext(files.read(file, 0, file.size))
+
+        assert b"hello" == await anext(files.read(file, 0, file.size))
 
 
 class TestErasing:

@@ -122,6 +122,7 @@ class TestDelete:
         deleted = await client.delete(f"/api/v1/files/{file_id}", headers=bearer(alice))
 
         assert (409, "file-in-use") == (refused.status_code, refused.json()["code"])
+        assert said["conversation_id"] in refused.json()["detail"]
         assert b"hello" == still.content
         assert 200 == deleted.status_code
         assert set() == await kept(blobs)
@@ -140,8 +141,9 @@ class TestDelete:
 
 class TestLost:
     async def test_a_file_without_its_bytes_says_so_and_can_be_deleted(
-        self, client: AsyncClient, alice: str, bearer, store: Store
+        self, client: AsyncClient, alice: str, bearer, store: Store, upload: Upload
     ):
+        await upload()  # the file store is there
         file = await make_file(store, alice)
 
         content = await client.get(f"/api/v1/files/{file.id}/content", headers=bearer(alice))

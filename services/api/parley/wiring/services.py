@@ -12,7 +12,6 @@ from parley.crud.ports import Blobs, Store
 from parley.dependencies.services import Services
 from parley.schemas.limits import Quota
 from parley.services.conversations import ConversationService
-from parley.services.files.attachments import AttachmentReader
 from parley.services.files.erasing import Eraser
 from parley.services.files.service import FileService
 from parley.services.files.types import FileTypes
@@ -57,7 +56,8 @@ def services_of(
     answering = turn_services(
         settings,
         store=store,
-        responder=AttachmentReader(blobs, responder, accepts_images=settings.model_accepts_images),
+        blobs=blobs,
+        responder=responder,
         runner=runner,
         worker=worker,
         log=stream_log(settings, shared),

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from parley.core.settings import Settings
-from parley.crud.ports import Store, StreamLog
+from parley.crud.ports import Blobs, Store, StreamLog
 from parley.services.chat import ChatService
+from parley.services.files.attachments import AttachmentReader
 from parley.services.history import History
 from parley.services.responders.base import Responder
 from parley.services.turns.acceptance import Acceptance
@@ -32,6 +33,7 @@ def turn_services(
     settings: Settings,
     *,
     store: Store,
+    blobs: Blobs,
     responder: Responder,
     runner: TurnRunner,
     worker: Worker,
@@ -48,7 +50,7 @@ def turn_services(
         runner=runner,
         acceptance=acceptance,
         relay=relay,
-        listener=_listener(settings, responder),
+        listener=_listener(settings, blobs, responder),
         recorder=Recorder(store, at_once=settings.database_pool_size),
     )
     turns = TurnService(
@@ -77,9 +79,9 @@ def _history(settings: Settings) -> History:
     )
 
 
-def _listener(settings: Settings, responder: Responder) -> Listener:
+def _listener(settings: Settings, blobs: Blobs, responder: Responder) -> Listener:
     return Listener(
-        responder,
+        AttachmentReader(blobs, responder, accepts_images=settings.model_accepts_images),
         silence_seconds=settings.model_timeout_seconds,
         reply_seconds=settings.model_reply_seconds,
         reply_max_characters=settings.reply_max_characters,

@@ -1,7 +1,8 @@
 """What a model is shown of files."""
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from uuid import UUID
 
 import pytest
@@ -40,8 +41,8 @@ async def shown(
 ) -> list[PromptAttachment]:
     model = Scripted("ok")
     reader = AttachmentReader(blobs, model, accepts_images=accepts_images)
-    async with aclosing(reader.stream(prompt, "stub")) as pieces:
-        assert ["ok"] == [piece async for piece in pieces]
+    async with aclosing(reader.stream("alice", prompt, "stub")) as pieces:
+        assert "ok" == "".join([piece async for piece in pieces])
     return [attachment for message in model.prompts[0] for attachment in message.attachments]
 
 
@@ -174,33 +175,88 @@ class TestBounds:
 
         assert [None, "a", "a"] == [attachment.text for attachment in told]
 
-    async def test_as_many_prompts_with_images_are_held_as_there_is_memory_for(
-        self, blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr(attachments, "WITH_IMAGES_AT_ONCE", 1)
-        file = await put(blobs, b"pixels", "image/png")
-        model = Gated("first")
-        reader = AttachmentReader(blobs, model, accepts_images=True)
-
-        async with aclosing(reader.stream([user(file)], "stub")) as pieces:
-            await anext(pieces)
-            with pytest.raises(Fault) as refused:
-                await anext(reader.stream([user(file)], "stub"))
-            assert "first" == await anext(reader.stream([user()], "stub"))
-        assert isinstance(refused.value.error, Overloaded)
-        assert "first" == await anext(reader.stream([user(file)], "stub"))
-
     async def test_a_byte_order_mark_is_no_text(self, blobs: ObjectBlobs):
         file = await put(blobs, b"\xef\xbb\xbfa;b", "text/csv")
 
         assert [PromptAttachment(file, text="a;b")] == await shown(blobs, user(file))
 
 
+class TestMemory:
+    """Images of 6 bytes: there is room for 2 of a user's, and for 3 of all users'."""
+
+    @pytest.fixture(autouse=True)
+    def room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(attachments, "IMAGES_BYTES_PER_USER", 12)
+        monkeypatch.setattr(attachments, "IMAGES_BYTES_AT_ONCE", 18)
+
+    @pytest.fixture
+    async def image(self, blobs: ObjectBlobs) -> FileMetadata:
+        return await put(blobs, b"pixels", "image/png")
+
+    @pytest.fixture
+    def model(self) -> Gated:
+        return Gated()
+
+    @pytest.fixture
+    async def ask(self, blobs: ObjectBlobs, model: Gated):
+        """Until the model is asked, or there was no room. It answers when the test ends."""
+        reader = AttachmentReader(blobs, model, accepts_images=True)
+        async with AsyncExitStack() as asked:
+
+            async def ask(user_id: str, *prompt: PromptMessage) -> AsyncGenerator[object]:
+                pieces = reader.stream(user_id, prompt, "stub")
+                await asked.enter_async_context(aclosing(pieces))
+                await anext(pieces)
+                return pieces
+
+            yield ask
+
+    async def test_one_user_has_no_more_than_a_share(self, ask, image: FileMetadata):
+        for _ in range(2):
+            await ask("alice", user(image))
+
+        with pytest.raises(Fault) as refused:
+            await ask("alice", user(image))
+        await ask("bob", user(image))
+        assert isinstance(refused.value.error, Overloaded)
+
+    async def test_all_have_no_more_than_there_is(self, ask, image: FileMetadata):
+        for user_id in ("alice", "bob", "carol"):
+            await ask(user_id, user(image))
+
+        with pytest.raises(Fault):
+            await ask("dave", user(image))
+
+    async def test_who_brings_none_is_answered(self, ask, image, model: Gated, blobs: ObjectBlobs):
+        text = await put(blobs, b"words", "text/plain")
+        for user_id in ("alice", "bob", "carol"):
+            await ask(user_id, user(image))
+
+        pieces = await ask("dave", user(image), user(text))
+        model.gate.set()
+
+        assert "re: look" == await anext(pieces)
+        (old,), (new,) = (message.attachments for message in model.prompts[-1])
+        assert (None, "words") == (old.image, new.text)
+
+    async def test_one_that_is_not_shown_takes_none(self, ask, image, blobs: ObjectBlobs):
+        large = await put(blobs, b"x" * (attachments.IMAGES_BYTES_MAX + 1), "image/png")
+        for _ in range(5):
+            await ask("alice", user(large))
+
+        await ask("alice", user(image))
+
+    async def test_what_is_answered_makes_room(self, ask, image: FileMetadata):
+        for _ in range(5):
+            pieces = await ask("alice", user(image))
+            await pieces.aclose()
+
+
 async def test_a_prompt_without_files_goes_on_as_it_is(blobs: ObjectBlobs):
     model = Scripted("ok")
     prompt = [PromptMessage("user", "hello")]
 
-    stream = AttachmentReader(blobs, model, accepts_images=True).stream(prompt, "stub")
+    stream = AttachmentReader(blobs, model, accepts_images=True).stream("alice", prompt, "stub")
 
     assert ["ok"] == [piece async for piece in stream]
     assert [prompt] == model.prompts
@@ -210,7 +266,8 @@ async def test_who_stops_listening_stops_the_model(blobs: ObjectBlobs):
     model, file = Gated("first"), await put(blobs, b"a", "text/plain")
     reader = AttachmentReader(blobs, model, accepts_images=True)
 
-    async with aclosing(reader.stream([user(file)], "stub")) as pieces:
+    async with aclosing(reader.stream("alice", [user(file)], "stub")) as pieces:
+        assert "" == await anext(pieces)
         assert "first" == await anext(pieces)
 
     assert model.was_closed

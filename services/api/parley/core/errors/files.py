@@ -1,5 +1,8 @@
 """Files: what they may be, and what they are kept in."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from parley.core.errors.base import AppError, Conflict, NotFound
 from parley.core.errors.outages import Unavailable
 
@@ -9,8 +12,9 @@ _MIB = 1024**2
 class FileNotFound(NotFound):
     code, title = "file-not-found", "File not found"
 
-    def __init__(self) -> None:
-        super().__init__("You have no file with this id.")
+    def __init__(self, file_id: UUID | None = None) -> None:
+        named = "this id" if file_id is None else f"the id {file_id}"
+        super().__init__(f"You have no file with {named}.")
 
 
 class FileLost(NotFound):
@@ -25,8 +29,13 @@ class FileLost(NotFound):
 class FileInUse(Conflict):
     code, title = "file-in-use", "A message carries this file"
 
-    def __init__(self) -> None:
-        super().__init__("Delete the conversations that it is attached in first.")
+    def __init__(self, conversation_ids: Sequence[UUID] = ()) -> None:
+        """With the ids of such conversations, all of them or the first few."""
+        named = ", ".join(map(str, conversation_ids))
+        super().__init__(
+            "Delete the conversations that it is attached in first; also where the message was replaced."
+            + (f" In {named}." if named else "")
+        )
 
 
 class MalformedUpload(AppError):

@@ -55,4 +55,4 @@ class Draining(Unavailable):
     code, title = "draining", "This process is shutting down"
 
     def __init__(self) -> None:
-        super().__init__("Send the message again; another process takes it.")
+        super().__init__("Send it again; another process takes it.")

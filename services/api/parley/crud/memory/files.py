@@ -5,6 +5,7 @@ from uuid import UUID
 from parley.core.errors import FileInUse, FileNotFound, QuotaExceeded
 from parley.crud.memory.accounts import hold_account
 from parley.crud.memory.tables import Tables, owned
+from parley.crud.ports.files import CARRIERS_NAMED
 from parley.schemas.files import FileMetadata, NewFile, StorageQuota, Usage
 
 
@@ -25,7 +26,7 @@ class MemoryFiles:
         try:
             return self._tables.files[f"{self._user_id}/{file_id}"]
         except KeyError:
-            raise FileNotFound from None
+            raise FileNotFound(file_id) from None
 
     async def named(self, file_ids: Sequence[UUID]) -> Sequence[FileMetadata]:
         return [await self.get(file_id) for file_id in file_ids]
@@ -41,8 +42,13 @@ class MemoryFiles:
     async def delete(self, file_id: UUID) -> None:
         file = await self.get(file_id)
         turns = owned(self._tables.turns, self._user_id).values()
-        if any(file in stored.turn.message.attachments for stored in turns):
-            raise FileInUse
+        carried_in = {
+            stored.turn.conversation_id
+            for stored in turns
+            if file in stored.turn.message.attachments
+        }
+        if carried_in:
+            raise FileInUse(sorted(carried_in)[:CARRIERS_NAMED])
         del self._tables.files[f"{self._user_id}/{file_id}"]
 
     def _mine(self) -> list[FileMetadata]:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from parley.schemas.files import FileMetadata, NewFile, StorageQuota, StoredBlob, Usage
 
+CARRIERS_NAMED = 5
+
 
 class Files(Protocol):
     """What is known of a user's files. That a message carries one is a turn's business."""
@@ -47,7 +49,8 @@ class Files(Protocol):
         """
         Raises:
             FileNotFound: it is another user's, or nobody's.
-            FileInUse: a message or a running turn carries it.
+            FileInUse: a message or a running turn carries it; with up to CARRIERS_NAMED of their
+                conversations.
         """
         ...
 

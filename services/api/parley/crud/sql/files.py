@@ -6,9 +6,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.core.errors import FileInUse, FileNotFound, QuotaExceeded
+from parley.crud.ports.files import CARRIERS_NAMED
 from parley.crud.sql.accounts import hold_account
 from parley.crud.sql.dialect import hold_name
-from parley.models import FileRow, utc_now
+from parley.models import FileRow, TurnAttachmentRow, TurnRow, utc_now
 from parley.schemas.files import FileMetadata, NewFile, StorageQuota, Usage
 
 
@@ -38,8 +39,9 @@ class SqlFiles:
     async def named(self, file_ids: Sequence[UUID]) -> Sequence[FileMetadata]:
         query = select(FileRow).where(self._is_mine, FileRow.id.in_(file_ids))
         rows = {row.id: row for row in await self._session.scalars(query)}
-        if rows.keys() != set(file_ids):
-            raise FileNotFound
+        for file_id in file_ids:
+            if file_id not in rows:
+                raise FileNotFound(file_id)
         return [FileMetadata.model_validate(rows[file_id]) for file_id in file_ids]
 
     async def newest(self, limit: int, after: UUID | None) -> Sequence[FileMetadata]:
@@ -57,12 +59,29 @@ class SqlFiles:
         return Usage(int(size), count)
 
     async def delete(self, file_id: UUID) -> None:
+        if conversation_ids := await self._carried_in(file_id):
+            raise FileInUse(conversation_ids)
         try:
             deleted = await self._session.scalar(
                 delete(FileRow).where(self._is_mine, FileRow.id == file_id).returning(FileRow.id)
             )
         except IntegrityError as error:
-            # The one constraint that can fail: a turn carries it.
+            # The one constraint that can fail: a turn carries it, since a moment ago.
             raise FileInUse from error
         if deleted is None:
-            raise FileNotFound
+            raise FileNotFound(file_id)
+
+    async def _carried_in(self, file_id: UUID) -> Sequence[UUID]:
+        query = (
+            select(TurnRow.conversation_id)
+            .join(TurnAttachmentRow, TurnAttachmentRow.turn_id == TurnRow.id)
+            .where(
+                TurnRow.user_id == self._user_id,
+                TurnAttachmentRow.user_id == self._user_id,
+                TurnAttachmentRow.file_id == file_id,
+            )
+            .order_by(TurnRow.conversation_id)
+            .distinct()
+            .limit(CARRIERS_NAMED)
+        )
+        return [*await self._session.scalars(query)]

@@ -1,8 +1,9 @@
 """What a model is shown of the files that messages carry."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, contextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import structlog
 
@@ -26,8 +27,10 @@ FILES_MAX = 50
 """Likewise: each is asked for by itself, before the model is."""
 READ_SECONDS = 10.0
 """For all of them together."""
-WITH_IMAGES_AT_ONCE = 10
-"""Prompts of a process: each keeps some 20 MiB until it is answered."""
+IMAGES_BYTES_AT_ONCE = 10 * IMAGES_BYTES_MAX
+"""Of all prompts of a process: until it is answered, each keeps some four times as much."""
+IMAGES_BYTES_PER_USER = 2 * IMAGES_BYTES_MAX
+"""Of those."""
 IMAGE_TYPES = {"image/gif", "image/jpeg", "image/png", "image/webp"}
 # A character of UTF-8 has four bytes at most.
 _CHARACTER_BYTES_MAX = 4
@@ -40,48 +43,47 @@ class AttachmentReader:
     Asks the responder behind it, with what the prompt's files have in them.
 
     What is neither text nor a picture that the model takes is named, and not sent; so is what there
-    is no room for, and what cannot be read in time.
+    is no room for, and what cannot be read in time. For a picture of the newest message that others
+    keep the room of, the turn is to be repeated.
     """
 
     def __init__(self, blobs: Blobs, responder: Responder, *, accepts_images: bool) -> None:
         self._blobs = blobs
         self._responder = responder
         self._accepts_images = accepts_images
-        self._with_images = 0
+        self._image_bytes = Counter[str]()
 
-    def stream(self, prompt: Sequence[PromptMessage], model: str) -> AsyncGenerator[str | Receipt]:
+    def stream(
+        self, user_id: str, prompt: Sequence[PromptMessage], model: str
+    ) -> AsyncGenerator[str | Receipt]:
+        """As a responder does, for a prompt of this user's."""
         if any(message.attachments for message in prompt):
-            return self._stream(prompt, model)
+            return self._stream(user_id, prompt, model)
         return self._responder.stream(prompt, model)
 
     async def _stream(
-        self, prompt: Sequence[PromptMessage], model: str
+        self, user_id: str, prompt: Sequence[PromptMessage], model: str
     ) -> AsyncGenerator[str | Receipt]:
-        with self._place_for_images(prompt):
-            read = await self._read(prompt)
+        room = _Room(user_id, self._image_bytes)
+        try:
+            read = await self._read(prompt, room)
+            yield ""  # the model is not as slow as what was read
             async with aclosing(self._responder.stream(read, model)) as pieces:
                 async for piece in pieces:
                     yield piece
-
-    @contextmanager
-    def _place_for_images(self, prompt: Sequence[PromptMessage]) -> Generator[None]:
-        has_images = any(self._is_shown(a.file) for m in prompt for a in m.attachments)
-        if has_images and self._with_images >= WITH_IMAGES_AT_ONCE:
-            reason = "as many prompts with images as this process holds are being answered"
-            raise Fault(
-                reason, Overloaded("Too many images are being looked at. Try again shortly.")
-            )
-        self._with_images += has_images
-        try:
-            yield
         finally:
-            self._with_images -= has_images
+            room.leave()
 
-    async def _read(self, prompt: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
-        room = _Room()
-        read = []
+    async def _read(
+        self, prompt: Sequence[PromptMessage], room: "_Room"
+    ) -> Sequence[PromptMessage]:
+        read = list[PromptMessage]()
         for message in reversed(prompt):
             attachments = [await self._shown(a.file, room) for a in message.attachments]
+            if room.is_kept_by_others and not read:
+                reason = "as many bytes of images as this process holds are being answered"
+                advice = "Too many images are being looked at. Try again shortly."
+                raise Fault(reason, Overloaded(advice))
             read.append(message._replace(attachments=tuple(attachments)))
         return read[::-1]
 
@@ -117,21 +119,36 @@ class AttachmentReader:
 class _Room:
     """What is left of it for the older ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, user_id: str, held: Counter[str]) -> None:
+        """`held` are the bytes of images of all prompts, by user."""
         self.until = asyncio.get_running_loop().time() + READ_SECONDS
         self.is_closed = False
         self.characters = TEXT_CHARACTERS_MAX
         self._files = FILES_MAX
-        self._image_bytes = IMAGES_BYTES_MAX
+        self.is_kept_by_others = False
+        self._user_id = user_id
+        self._held = held
+        self._image_bytes = 0
 
     def takes_text(self) -> bool:
         return self.characters > 0 and self._takes_a_file()
 
     def takes_image(self, size: int) -> bool:
-        if not 0 < size <= self._image_bytes or not self._takes_a_file():
+        has_room = 0 < size <= IMAGES_BYTES_MAX - self._image_bytes
+        if not has_room or not self._takes_a_file():
             return False
-        self._image_bytes -= size
+        left = IMAGES_BYTES_AT_ONCE - self._held.total()
+        if size > min(left, IMAGES_BYTES_PER_USER - self._held[self._user_id]):
+            self.is_kept_by_others = True
+            return False
+        self._image_bytes += size
+        self._held[self._user_id] += size
         return True
+
+    def leave(self) -> None:
+        self._held.subtract({self._user_id: self._image_bytes})
+        if not self._held[self._user_id]:
+            del self._held[self._user_id]
 
     def _takes_a_file(self) -> bool:
         self._files -= 1

@@ -29,6 +29,8 @@ FILES_MAX = 10_000
 """A user's; they are added up for each that comes."""
 UPLOADS_AT_ONCE = 48
 """Of a process. Each keeps a part in memory, of 5 MiB on S3."""
+DOWNLOADS_AT_ONCE = 100
+"""Likewise: one that is not taken keeps two pieces in memory, 1 MiB."""
 RESERVE_BYTES = 64 * 1024**2
 """Of the disk, for all else that is on it."""
 LOOK_BYTES = 16 * 1024**2
@@ -67,6 +69,7 @@ class FileService:
         self._max_bytes = max_bytes
         self._quota = StorageQuota(quota_bytes, FILES_MAX)
         self._uploading = 0
+        self._downloading = 0
         self._bytes_since_look = 0
 
     async def require_room(self, user_id: str, expected_bytes: int) -> None:
@@ -134,15 +137,24 @@ class FileService:
         async with self._store.begin(user_id, read_only=True) as tx:
             return await tx.files.get(file_id)
 
-    def read(self, file: FileMetadata, start: int, end: int) -> AsyncGenerator[bytes]:
+    async def read(self, file: FileMetadata, start: int, end: int) -> AsyncGenerator[bytes]:
         """
         Its bytes from `start` to before `end`. No transaction is open meanwhile.
 
         Raises:
             FileLost: they are not there any more.
             FileStoreUnavailable: they cannot be had now.
+            Overloaded: as many as this process sends at once are on their way.
         """
-        return self._blobs.read(file.id, start, end)
+        if self._downloading >= DOWNLOADS_AT_ONCE:
+            msg = "As many files as one process sends are on their way. Try again shortly."
+            raise Overloaded(msg)
+        self._downloading += 1
+        try:
+            async for piece in self._blobs.read(file.id, start, end):
+                yield piece
+        finally:
+            self._downloading -= 1
 
     async def delete(self, user_id: str, file_id: UUID) -> None:
         """

@@ -10,7 +10,8 @@ import structlog
 from parley.core.errors import AppError, InternalError, ModelError, ModelTimeout, ReplyTooLong
 from parley.core.logging import frames_of
 from parley.core.metrics import FIRST_PIECE_SECONDS
-from parley.services.responders.base import Fault, PromptMessage, Receipt, Responder
+from parley.services.files.attachments import AttachmentReader
+from parley.services.responders.base import Fault, PromptMessage, Receipt
 from parley.services.turns.runner import LiveTurn
 
 log = structlog.get_logger(__name__)
@@ -32,13 +33,13 @@ class Heard:
 class Listener:
     def __init__(
         self,
-        responder: Responder,
+        reader: AttachmentReader,
         *,
         silence_seconds: float,
         reply_seconds: float,
         reply_max_characters: int,
     ) -> None:
-        self._responder = responder
+        self._reader = reader
         self._silence_seconds = silence_seconds
         self._reply_seconds = reply_seconds
         self._reply_max_characters = reply_max_characters
@@ -76,7 +77,7 @@ class Listener:
         try:
             async with (
                 live.patience() as patience,
-                aclosing(self._responder.stream(prompt, model)) as stream,
+                aclosing(self._reader.stream(live.user_id, prompt, model)) as stream,
             ):
                 while live.interruption is None:
                     patience.reschedule(min(clock() + self._silence_seconds, ends_at))
