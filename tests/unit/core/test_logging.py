@@ -3,10 +3,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import pytest
 import structlog
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
 
 from parley.core.logging import configure_logging, frames_of
 
@@ -182,6 +185,13 @@ class TestJson:
     def test_who_talks_of_every_request_or_statement_is_not_heard(self, name: str, lines: Lines):
         configure_logging("INFO", "json")
         logging.getLogger(name).info("SELECT %s", CANARY)
+
+        assert [] == lines()
+
+    def test_nor_is_what_a_client_did_wrong(self, lines: Lines):
+        configure_logging("INFO", "json")
+        with suppress(FormParserError):
+            MultipartParser(b"x").write(b"no form")
 
         assert [] == lines()
 

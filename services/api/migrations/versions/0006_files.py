@@ -19,6 +19,14 @@ def upgrade() -> None:
     if postgresql:
         op.execute("SET LOCAL lock_timeout = '4s'")
         op.execute("SET LOCAL statement_timeout = '30s'")
+    create_files()
+    create_turn_attachments()
+    if postgresql:
+        for table in TABLES:
+            keep_apart(table)
+
+
+def create_files() -> None:
     op.create_table(
         "files",
         sa.Column("user_id", sa.Text(), nullable=False),
@@ -32,6 +40,9 @@ def upgrade() -> None:
         sa.CheckConstraint("size >= 0", name="ck_files_size"),
     )
     op.create_index("ix_files_id", "files", ["id"])
+
+
+def create_turn_attachments() -> None:
     op.create_table(
         "turn_attachments",
         sa.Column("user_id", sa.Text(), nullable=False),
@@ -54,9 +65,6 @@ def upgrade() -> None:
     op.create_index(
         "ix_turn_attachments_user_id_file_id", "turn_attachments", ["user_id", "file_id"]
     )
-    if postgresql:
-        for table in TABLES:
-            keep_apart(table)
 
 
 def keep_apart(table: str) -> None:

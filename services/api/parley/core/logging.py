@@ -65,6 +65,8 @@ def configure_logging(level: str, log_format: Literal["console", "json"] | None)
     # Our own line for each request has more in it; SQL statements are nobody's business.
     for name in ("uvicorn.access", "sqlalchemy.engine", "aiosqlite", "httpcore2", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A form that makes no sense is the matter of who sent it.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
