@@ -212,6 +212,22 @@ class TestFolder:
 
         assert 0o700 == folder.stat().st_mode & 0o777
 
+    async def test_it_lasts_before_it_is_answered(
+        self, blobs: Blobs, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        file_id, fsync = new_id(), os.fsync
+        path, synced = folder / str(file_id), {}
+
+        def record(descriptor: int) -> None:
+            # How much of it was there by then, under its name.
+            synced[os.fstat(descriptor).st_ino] = path.stat().st_size
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", record)
+        await put(blobs, LARGE, file_id)
+
+        assert {path.stat().st_ino: len(LARGE), folder.stat().st_ino: len(LARGE)} == synced
+
     @pytest.mark.parametrize("make", [Path.symlink_to, lambda path, _: os.mkfifo(path)])
     async def test_what_is_no_plain_file_is_not_there(
         self, blobs: Blobs, folder: Path, tmp_path: Path, make: Callable[[Path, Path], None]
