@@ -24,6 +24,7 @@ from tests.stores import kept
 
 # Of more than two parts on every store, and of no round number of pieces.
 LARGE = os.urandom(11 * 1024**2 + 7)
+PATIENCE_SECONDS = 10
 
 
 async def put(blobs: Blobs, data: bytes, file_id: UUID | None = None) -> UUID:
@@ -241,6 +242,24 @@ class TestFolder:
         with pytest.raises(FileLost):
             await read(blobs, file_id, 0, 9)
         assert None is await blobs.size(file_id)
+
+    @pytest.mark.parametrize("make", [Path.symlink_to, lambda path, _: os.mkfifo(path)])
+    async def test_nor_is_what_has_become_such_behind_the_look_at_its_size(
+        self, blobs: FolderBlobs, tmp_path: Path, folder: Path, make: Callable[[Path, Path], None]
+    ):
+        secret = tmp_path / "secret"
+        secret.write_text("not yours")
+        folder.mkdir()
+        path = folder / str(new_id())
+        make(path, secret)
+
+        try:
+            with pytest.raises(FileNotFoundError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await asyncio.to_thread(blobs.read_at, path.name, 0, 9)
+        finally:
+            # A thread that waits for somebody to write into the pipe has them.
+            os.close(os.open(path, os.O_RDWR))
 
     async def test_what_loses_its_end_meanwhile_breaks_off_there(self, blobs: Blobs, folder: Path):
         file_id = await put(blobs, LARGE)
