@@ -10,6 +10,7 @@ from httpx import AsyncClient
 
 from parley.core.ids import new_id
 from parley.crud.ports import Blobs, Store
+from parley.routers._uploads import FORM_BYTES_MAX
 from tests.factories import make_file
 from tests.integration.files.conftest import Upload
 from tests.stores import kept
@@ -203,6 +204,29 @@ class TestAllowances:
         assert 2 == len(await kept(blobs))
         await client.delete(f"/api/v1/files/{first.json()['id']}", headers=bearer(alice))
         assert 201 == (await upload(b"x" * 1000)).status_code
+
+    async def test_one_that_says_it_is_larger_is_refused_before_any_of_it_is_read(
+        self, client: AsyncClient, alice: str, bearer, upload: Upload
+    ):
+        await upload(b"x" * 1000)
+        is_read = False
+
+        async def form() -> AsyncGenerator[bytes]:
+            nonlocal is_read
+            is_read = True
+            yield b""
+
+        headers = {
+            **bearer(alice),
+            "Content-Type": "multipart/form-data; boundary=x",
+            "Content-Length": str(FORM_BYTES_MAX + 501),
+            # What others are sending already is taken, and thrown away.
+            "Expect": "100-continue",
+        }
+        answer = await client.post("/api/v1/files", content=form(), headers=headers)
+
+        assert not is_read
+        assert (413, "quota-exceeded") == (answer.status_code, answer.json()["code"])
 
     async def test_nobody_elses_bytes_count(self, upload: Upload, bob: str):
         await upload(b"x" * 1000)
