@@ -1,13 +1,17 @@
 import pytest
+from obstore.store import MemoryStore as MemoryObjects
 from pydantic import SecretStr
 
 from parley.core.errors import EmailTaken
 from parley.core.ids import new_id
 from parley.core.security.passwords import Passwords
 from parley.crud.memory.store import MemoryStore
+from parley.crud.objects.blobs import ObjectBlobs
 from parley.schemas.accounts import Account, Registration
+from parley.services.files.erasing import Eraser
 from parley.services.operators import AccountUnknown, OperatorService
-from tests.factories import new_eraser
+from tests.factories import make_file
+from tests.stores import kept
 
 EMAIL = "ann@example.com"
 REGISTRATION = Registration(email=EMAIL, password=SecretStr("correct horse battery staple"))
@@ -19,8 +23,13 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def operator(store: MemoryStore) -> OperatorService:
-    return OperatorService(store, Passwords(), new_eraser())
+def blobs() -> ObjectBlobs:
+    return ObjectBlobs(MemoryObjects)
+
+
+@pytest.fixture
+def operator(store: MemoryStore, blobs: ObjectBlobs) -> OperatorService:
+    return OperatorService(store, Passwords(), Eraser(blobs))
 
 
 @pytest.fixture
@@ -87,3 +96,15 @@ class TestOperator:
         await operator.delete(EMAIL)
 
         assert None is await account_of(store, ann)
+
+    async def test_the_bytes_of_its_files_go_with_it(
+        self, store: MemoryStore, operator: OperatorService, blobs: ObjectBlobs, ann: str
+    ):
+        hers, other = (await make_file(store, ann)).id, new_id()
+        for file_id in (hers, other):
+            async with blobs.write(file_id) as writer:
+                await writer.write(b"hello")
+
+        await operator.delete(EMAIL)
+
+        assert {other} == await kept(blobs)
