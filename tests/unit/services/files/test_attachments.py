@@ -165,6 +165,27 @@ class TestBounds:
         assert [PromptAttachment(file) for file in files] == await shown(blobs, user(*files))
         assert 1 == blobs.asked
 
+    async def test_nor_is_one_that_is_away_asked_again(self):
+        class Away(ObjectBlobs):
+            asked = 0
+
+            async def read(self, file_id: UUID, start: int, end: int):
+                self.asked += 1
+                raise FileStoreUnavailable
+                yield b""
+
+        blobs = Away(MemoryStore)
+        await shown(blobs, user(metadata_of(), metadata_of()))
+
+        assert 1 == blobs.asked
+
+    async def test_one_that_is_lost_hides_no_older_one(self, blobs: ObjectBlobs):
+        older, lost = await put(blobs, b"a", "text/plain"), metadata_of()
+
+        told = await shown(blobs, user(older), user(lost))
+
+        assert [PromptAttachment(older, text="a"), PromptAttachment(lost)] == told
+
     async def test_so_many_are_read_and_no_more(
         self, blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
     ):
