@@ -75,6 +75,31 @@ async def test_of_aws_it_is_in_the_path_or_in_the_hosts_name(
     assert {f"{host}:443"} == {asked.path for asked in server.asked}
 
 
+@pytest.mark.parametrize(
+    ("s3_path_style", "url"),
+    [
+        ("true", "http://s3.test:9000/base/bucket/some/where"),
+        ("false", "http://bucket.s3.test:9000/base/some/where"),
+    ],
+)
+async def test_so_it_is_of_others(
+    server: ModelServer,
+    blobs_in: Callable[..., Blobs],
+    monkeypatch: pytest.MonkeyPatch,
+    s3_path_style: str,
+    url: str,
+):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    blobs = blobs_in(s3_endpoint="http://s3.test:9000/base", s3_path_style=s3_path_style)
+    file_id = new_id()
+
+    with pytest.raises(FileStoreUnavailable):
+        await blobs.size(file_id)
+    assert f"{url}/{file_id}" == server.asked[0].path
+
+
 async def test_one_that_fails_is_asked_so_often_and_no_more(server: ModelServer, blobs: Blobs):
     server.scripts = [UNAVAILABLE] * (1 + s3.RETRIES)
 

@@ -36,7 +36,8 @@ def s3_blobs(
     bucket, _, prefix = where.partition("/")
     config: S3Config = {"region": region, "virtual_hosted_style_request": not is_path_style}
     if endpoint is not None:
-        config["endpoint"] = endpoint
+        # The library takes one that is not asked by path for the bucket's own.
+        config["endpoint"] = endpoint if is_path_style else _of_bucket(endpoint, bucket)
     if access_key_id is not None and secret_access_key is not None:
         config["access_key_id"] = access_key_id
         config["secret_access_key"] = secret_access_key
@@ -51,6 +52,11 @@ def s3_blobs(
         )
 
     return ObjectBlobs(open_store, part_bytes=PART_BYTES)
+
+
+def _of_bucket(endpoint: str, bucket: str) -> str:
+    scheme, _, host = endpoint.partition("://")
+    return f"{scheme}://{bucket}.{host}"
 
 
 def _client(*, allow_http: bool) -> "ClientConfig":
