@@ -49,7 +49,11 @@ shell: ## Open a shell in the API's container: parley doctor, parley user create
 
 ##@ Develop
 .PHONY: test
-test: .venv/.dev services/auth/node_modules/.stamp ## Run every test, with coverage; starts the servers it needs (Node.js)
+test: .venv/.dev services/auth/node_modules/.stamp ## Run every test; starts the servers it needs (Node.js)
+	$(BIN)/pytest -n 2
+
+.PHONY: coverage
+coverage: .venv/.dev services/auth/node_modules/.stamp ## The same in twice the time, and say which lines no test has reached
 	$(BIN)/pytest -n 2 --cov --cov-report=term
 
 .PHONY: test-containers

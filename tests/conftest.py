@@ -37,6 +37,26 @@ hypothesis.settings.load_profile("parley")
 SECRET = "a secret of the tests, with more than 32 bytes"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-embedded",
+        action="store_true",
+        help="Leave out what runs on memory or SQLite: other servers make no difference to it.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("no_embedded"):
+        embedded = [item for item in items if _is_embedded(item)]
+        config.hook.pytest_deselected(items=embedded)
+        items[:] = [item for item in items if not _is_embedded(item)]
+
+
+def _is_embedded(item: pytest.Item) -> bool:
+    given = getattr(item, "callspec", None)
+    return given is not None and given.params.get("backend") in {"memory", "sqlite"}
+
+
 @pytest.fixture(autouse=True)
 def empty_memory_store() -> Generator[None]:
     empty_tables()
