@@ -10,7 +10,7 @@ import pytest
 
 from parley.cli.files import NotSwept, lines_of, sweep
 from parley.core.database import create_engine
-from parley.core.errors import DatabaseUnavailable, FileStoreUnavailable
+from parley.core.errors import DatabaseUnavailable
 from parley.core.ids import new_id
 from parley.core.settings import InvalidSettings, Settings
 from parley.crud.objects import blobs as objects
@@ -296,7 +296,7 @@ class TestCommand:
 
         assert 0 == (await sweep(settings, takes_away=False, takes_all=False)).files
         await make_file(store, alice)
-        with pytest.raises(FileStoreUnavailable):
+        with pytest.raises(NotSwept, match="There is no such folder"):
             await sweep(settings, takes_away=False, takes_all=False)
         assert not folder.exists()
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from parley.cli.files import no_good
 from parley.core.database import engine_url
 from parley.core.errors import AppError, Unavailable
 from parley.core.security.configured import keys_urls_of
@@ -146,8 +147,7 @@ async def _files(settings: Settings) -> Finding:
         try:
             await open_blobs(settings, closing).check()
         except AppError as error:
-            reason = str(error.__cause__ or error).partition("\n")[0]
-            return Finding("files", ok=False, detail=f"{settings.files_url} is no good: {reason}")
+            return Finding("files", ok=False, detail=no_good(settings, error))
     return Finding("files", ok=True, detail=f"{settings.files_url} takes files")
 
 

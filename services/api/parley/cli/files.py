@@ -4,6 +4,7 @@ import sys
 from contextlib import AsyncExitStack
 
 from parley.core.database import create_engine
+from parley.core.errors import AppError, FileStoreUnavailable
 from parley.core.logging import configure_logging
 from parley.core.settings import InvalidSettings, Settings
 from parley.crud.sql.ledger import LedgerClosed, SqlLedger
@@ -19,8 +20,9 @@ async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swe
     """
     Raises:
         InvalidSettings: there is no owner's URL, or nothing that outlives a process.
-        NotSwept: the URL is not the owner's, or of a database that knows none of the bytes.
-        AppError: the database or the file store cannot be asked.
+        NotSwept: the URL is not the owner's, or of a database that knows none of the bytes; or the
+            file store cannot be asked.
+        AppError: the database cannot.
     """
     configure_logging("ERROR", settings.log_format)
     if settings.files_url == "memory://":
@@ -43,6 +45,14 @@ async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swe
         except NothingKnown:
             msg = "None of the bytes is a file of this database: is it the right one? If it is, --yes."
             raise NotSwept(msg) from None
+        except FileStoreUnavailable as error:
+            raise NotSwept(no_good(settings, error)) from error
+
+
+def no_good(settings: Settings, error: AppError) -> str:
+    """Why no file can be kept or read."""
+    reason = str(error.__cause__ or error).partition("\n")[0]
+    return f"{settings.files_url} is no good: {reason}"
 
 
 def lines_of(swept: Swept) -> list[str]:
