@@ -139,7 +139,7 @@ class ObjectBlobs:
             OSError, BaseError: the store is not there, and so none of its objects is lost.
         """
         try:
-            # None has a name like this: it is a list without an end to wait for.
+            # Of nothing: what is there answers with an empty list.
             next(iter(obstore.list(self.opened(), prefix=str(UUID(int=0)))), None)
         except FileNotFoundError as error:
             msg = "There is no such bucket"
