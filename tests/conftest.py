@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--no-embedded",
         action="store_true",
-        help="Leave out what runs on memory or SQLite: other servers make no difference to it.",
+        help="Leave out what runs on memory or SQLite: another PostgreSQL makes no difference to it.",
     )
 
 

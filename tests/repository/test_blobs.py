@@ -340,6 +340,9 @@ class TestFolder:
             await read(blobs, file_id, 0, 1)
         with pytest.raises(FileStoreUnavailable):
             await blobs.size(file_id)
+        with pytest.raises(FileStoreUnavailable):
+            await blobs.delete([file_id])
+        assert 0 < await blobs.room()
         assert set() == await kept(FolderBlobs(folder))
         assert 0 == await blobs.delete_unfinished(older_than_seconds=0)
         assert not folder.exists()

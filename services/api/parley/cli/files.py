@@ -13,7 +13,7 @@ from parley.wiring import open_blobs
 
 
 class NotSwept(Exception):
-    """Why nothing was swept, and what to do."""
+    """Why it was not swept, or not to the end, and what to do."""
 
 
 async def sweep(settings: Settings, *, takes_away: bool, takes_all: bool) -> Swept:

@@ -1,4 +1,4 @@
-"""How types of content are called (RFC 6838, 4.2, within the lengths that it asks for)."""
+"""How types of content are called (RFC 6838, 4.2, of at most 63 letters each)."""
 
 import re
 

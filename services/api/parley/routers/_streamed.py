@@ -40,6 +40,10 @@ class Streamed(Response):
         self._is_taken = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._further):
+            await self._answer(receive, send)
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         status, headers = self.status_code, self.raw_headers
         await send({"type": "http.response.start", "status": status, "headers": headers})
         leaving = asyncio.create_task(self._watch(receive))
@@ -54,13 +58,12 @@ class Streamed(Response):
             await asyncio.gather(leaving, return_exceptions=True)
 
     async def _write(self, send: Send) -> None:
-        async with aclosing(self._further) as further:
-            piece: bytes | None = self._first
-            while piece is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                if not self._is_taken:
-                    return
-                piece = await anext(further, None)
+        piece: bytes | None = self._first
+        while piece is not None:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if not self._is_taken:
+                return
+            piece = await anext(self._further, None)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _watch(self, receive: Receive) -> None:

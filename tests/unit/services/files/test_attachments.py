@@ -267,6 +267,13 @@ class TestMemory:
 
         await ask("alice", user(image))
 
+    async def test_nor_does_one_that_cannot_be_read(self, ask, image: FileMetadata):
+        lost = [metadata_of(content_type="image/png", size=6) for _ in range(2)]
+        await ask("alice", user(*lost))
+
+        for _ in range(2):
+            await ask("alice", user(image))
+
     async def test_what_is_answered_makes_room(self, ask, image: FileMetadata):
         for _ in range(5):
             pieces = await ask("alice", user(image))

@@ -31,8 +31,8 @@ class FileInUse(Conflict):
 
     def __init__(self, conversation_ids: Sequence[UUID] = ()) -> None:
         """With the ids of such conversations, all of them or the first few."""
-        named = ", ".join(map(str, conversation_ids)) or "in any message, shown or replaced"
-        super().__init__(f"Delete the conversations that it is attached in first: {named}.")
+        named = f": {', '.join(map(str, conversation_ids))}" if conversation_ids else ""
+        super().__init__(f"Delete the conversations that it is attached in first{named}.")
 
 
 class MalformedUpload(AppError):

@@ -48,10 +48,9 @@ class MemoryTurns:
             raise ConversationNotFound
         if self._running(turn.conversation_id) or self._keyed(turn.idempotency_key):
             raise TurnInProgress
-        if any(
-            f"{self._user_id}/{file.id}" not in self._tables.files for file in turn.attachments
-        ):
-            raise FileNotFound
+        for file in turn.attachments:
+            if f"{self._user_id}/{file.id}" not in self._tables.files:
+                raise FileNotFound(file.id)
         self._tables.turns[f"{self._user_id}/{turn.id}"] = StoredTurn(
             Turn(
                 id=turn.id,

@@ -30,7 +30,7 @@ THREADS = 16
 READ_BYTES = 512 * 1024
 PAGE_BLOBS = 1000
 DELETED_AT_ONCE = 8
-"""Of those that are deleted together: some threads are left for others."""
+"""Of those that are deleted together."""
 
 Result = TypeVar("Result")
 
@@ -154,8 +154,10 @@ class ObjectBlobs:
         """What was written lasts."""
 
     def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):
+        try:
             obstore.delete(self.opened(), name)
+        except FileNotFoundError:
+            self.require_there()
 
     def size_of(self, name: str) -> int:
         try:

@@ -24,7 +24,7 @@ _UNFINISHED = re.compile(r"[0-9a-f-]{36}#[0-9]+")
 
 
 class FolderBlobs(ObjectBlobs):
-    """The folder is made when the first file comes: who only looks makes nothing."""
+    """The folder is made when a file comes and it is not there: who only looks makes nothing."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(lambda: LocalStore(path))
@@ -43,7 +43,8 @@ class FolderBlobs(ObjectBlobs):
         return await self._in_thread(self._room, is_writing=True)
 
     def open_to_write(self, name: str) -> "WritableFile":
-        self._make()
+        # What users have uploaded is nobody else's on this machine.
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return super().open_to_write(name)
 
     def settle(self, name: str) -> None:
@@ -72,13 +73,9 @@ class FolderBlobs(ObjectBlobs):
         finally:
             os.close(descriptor)
 
-    def _make(self) -> None:
-        # What users have uploaded is nobody else's on this machine.
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
     def _room(self) -> int:
-        self._make()
-        return shutil.disk_usage(self._path).free
+        there = next(path for path in (self._path, *self._path.parents) if path.exists())
+        return shutil.disk_usage(there).free
 
     def _delete_unfinished(self, older_than_seconds: float) -> int:
         horizon = time.time() - older_than_seconds

@@ -43,8 +43,8 @@ class AttachmentReader:
     Asks the responder behind it, with what the prompt's files have in them.
 
     What is neither text nor a picture that the model takes is named, and not sent; so is what there
-    is no room for, and what cannot be read in time. For a picture of the newest message that others
-    keep the room of, the turn is to be repeated.
+    is no room for, and what cannot be read in time. Where there is no memory for a picture of the newest
+    message, for those that are being answered, the turn is to be repeated.
     """
 
     def __init__(self, blobs: Blobs, responder: Responder, *, accepts_images: bool) -> None:
@@ -80,8 +80,8 @@ class AttachmentReader:
         read = list[PromptMessage]()
         for message in reversed(prompt):
             attachments = [await self._shown(a.file, room) for a in message.attachments]
-            if room.is_kept_by_others and not read:
-                reason = "as many bytes of images as this process holds are being answered"
+            if room.is_short_of_memory and not read:
+                reason = "as many bytes of images as this process, or one user, holds are being answered"
                 advice = "Too many images are being looked at. Try again shortly."
                 raise Fault(reason, Overloaded(advice))
             read.append(message._replace(attachments=tuple(attachments)))
@@ -93,7 +93,7 @@ class AttachmentReader:
                 if is_textual(file.content_type) and room.takes_text():
                     return await self._with_text(file, room)
                 if self._is_shown(file) and room.takes_image(file.size):
-                    return PromptAttachment(file, image=await self._bytes(file, file.size))
+                    return await self._with_image(file, room)
         except (AppError, TimeoutError) as error:
             # One that is away is not asked again and again.
             room.is_closed = not isinstance(error, FileLost)
@@ -112,6 +112,13 @@ class AttachmentReader:
         room.characters -= len(shown)
         return PromptAttachment(file, text=shown, is_cut=end < file.size or len(shown) < len(text))
 
+    async def _with_image(self, file: FileMetadata, room: "_Room") -> PromptAttachment:
+        try:
+            return PromptAttachment(file, image=await self._bytes(file, file.size))
+        except BaseException:
+            room.give_back_image(file.size)
+            raise
+
     async def _bytes(self, file: FileMetadata, end: int) -> bytes:
         return b"".join([piece async for piece in self._blobs.read(file.id, 0, end)])
 
@@ -125,7 +132,7 @@ class _Room:
         self.is_closed = False
         self.characters = TEXT_CHARACTERS_MAX
         self._files = FILES_MAX
-        self.is_kept_by_others = False
+        self.is_short_of_memory = False
         self._user_id = user_id
         self._held = held
         self._image_bytes = 0
@@ -139,14 +146,18 @@ class _Room:
             return False
         left = IMAGES_BYTES_AT_ONCE - self._held.total()
         if size > min(left, IMAGES_BYTES_PER_USER - self._held[self._user_id]):
-            self.is_kept_by_others = True
+            self.is_short_of_memory = True
             return False
         self._image_bytes += size
         self._held[self._user_id] += size
         return True
 
+    def give_back_image(self, size: int) -> None:
+        self._image_bytes -= size
+        self._held[self._user_id] -= size
+
     def leave(self) -> None:
-        self._held.subtract({self._user_id: self._image_bytes})
+        self.give_back_image(self._image_bytes)
         if not self._held[self._user_id]:
             del self._held[self._user_id]
 

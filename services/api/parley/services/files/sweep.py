@@ -15,6 +15,7 @@ As long as bytes may be alone: what is known of a file is written behind them, a
 in parts when its first one did. The largest file that may be set takes 46 hours at the least pace.
 """
 WAITING_MAX = 100_000
+"""Of bytes that may go, in memory, before a first file is known: so many say whose they are not."""
 PAGE_FILES = 1000
 LOOKED_AT_ONCE = 16
 
