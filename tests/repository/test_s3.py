@@ -38,6 +38,15 @@ async def blobs_in(server: ModelServer) -> AsyncGenerator[Callable[..., Blobs]]:
 
 
 @pytest.fixture
+def asks_for_any_host(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which host it wants, a client says to its proxy."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.port}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
 def blobs(blobs_in: Callable[..., Blobs]) -> Blobs:
     return blobs_in()
 
@@ -50,6 +59,7 @@ async def test_the_bucket_is_in_the_path(server: ModelServer, blobs: Blobs):
     assert f"/bucket/some/where/{file_id}" == server.asked[0].path
 
 
+@pytest.mark.usefixtures("asks_for_any_host")
 @pytest.mark.parametrize(
     ("s3_path_style", "host"),
     [
@@ -60,14 +70,9 @@ async def test_the_bucket_is_in_the_path(server: ModelServer, blobs: Blobs):
 async def test_of_aws_it_is_in_the_path_or_in_the_hosts_name(
     server: ModelServer,
     blobs_in: Callable[..., Blobs],
-    monkeypatch: pytest.MonkeyPatch,
     s3_path_style: str,
     host: str,
 ):
-    # Which host it wants, a client says to its proxy.
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
     blobs = blobs_in(s3_endpoint=None, s3_region="eu-central-1", s3_path_style=s3_path_style)
 
     with pytest.raises(FileStoreUnavailable):
@@ -75,6 +80,7 @@ async def test_of_aws_it_is_in_the_path_or_in_the_hosts_name(
     assert {f"{host}:443"} == {asked.path for asked in server.asked}
 
 
+@pytest.mark.usefixtures("asks_for_any_host")
 @pytest.mark.parametrize(
     ("s3_path_style", "url"),
     [
@@ -85,13 +91,9 @@ async def test_of_aws_it_is_in_the_path_or_in_the_hosts_name(
 async def test_so_it_is_of_others(
     server: ModelServer,
     blobs_in: Callable[..., Blobs],
-    monkeypatch: pytest.MonkeyPatch,
     s3_path_style: str,
     url: str,
 ):
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.port}")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
     blobs = blobs_in(s3_endpoint="http://s3.test:9000/base", s3_path_style=s3_path_style)
     file_id = new_id()
 
