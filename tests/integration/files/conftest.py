@@ -1,9 +1,11 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from parley.core.settings import Settings
+from parley.crud.ports import Blobs
 from tests.conftest import SECRET
 
 KINDS = {"memory": "memory", "sqlite": "file", "postgres": "s3"}
@@ -33,6 +35,12 @@ def limits() -> dict[str, object]:
 @pytest.fixture
 def settings(file_settings: dict[str, str], limits: dict[str, object]) -> Settings:
     return Settings(auth_secret=SECRET, **file_settings, **limits)
+
+
+@pytest.fixture
+def app_blobs(app: FastAPI) -> Blobs:
+    """What the application keeps files in."""
+    return app.state.services.files._blobs  # noqa: SLF001
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ class TestAnswers:
     async def test_a_file_store_that_takes_nothing_says_why_and_chat_goes_on(
         self,
         client: AsyncClient,
-        app,
+        app_blobs,
         alice,
         bearer,
         upload,
@@ -236,7 +236,7 @@ class TestAnswers:
         def broken(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(app.state.services.files._blobs, "open_to_write", broken)  # noqa: SLF001
+        monkeypatch.setattr(app_blobs, "open_to_write", broken)
         answer = await upload()
         listed = await client.get("/api/v1/files", headers=bearer(alice))
 
@@ -245,18 +245,24 @@ class TestAnswers:
         assert 200 == (await say()).status_code
 
     async def test_a_disk_that_is_nearly_full_takes_no_more(
-        self, app, upload, monkeypatch: pytest.MonkeyPatch
+        self, app_blobs, upload, monkeypatch: pytest.MonkeyPatch
     ):
         async def room() -> int:
             return service.RESERVE_BYTES
 
-        monkeypatch.setattr(app.state.services.files._blobs, "room", room)  # noqa: SLF001
+        monkeypatch.setattr(app_blobs, "room", room)
         answer = await upload(b"x" * 100_000)
 
         assert (507, "storage-full") == (answer.status_code, answer.json()["code"])
 
     async def test_nothing_is_begun_where_none_can_be_had(
-        self, client: AsyncClient, app, alice, bearer, upload, monkeypatch: pytest.MonkeyPatch
+        self,
+        client: AsyncClient,
+        app_blobs,
+        alice,
+        bearer,
+        upload,
+        monkeypatch: pytest.MonkeyPatch,
     ):
         file_id = (await upload()).json()["id"]
 
@@ -264,7 +270,7 @@ class TestAnswers:
             raise FileStoreUnavailable
             yield b""
 
-        monkeypatch.setattr(app.state.services.files._blobs, "read", read)  # noqa: SLF001
+        monkeypatch.setattr(app_blobs, "read", read)
         answer = await client.get(f"/api/v1/files/{file_id}/content", headers=bearer(alice))
 
         assert (503, "file-store-unavailable") == (answer.status_code, answer.json()["code"])

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
-from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
+from parley.crud.ports import Blobs
 from parley.main import SLOWEST_UPLOAD_BYTES_PER_SECOND
 from tests.stores import kept
 
@@ -56,11 +56,11 @@ async def test_one_that_comes_fast_enough_takes_as_long_as_it_takes(send):
 
 
 async def test_one_that_does_not_ends_and_leaves_nothing(
-    send, client: AsyncClient, app: FastAPI, alice: str, bearer
+    send, client: AsyncClient, app_blobs: Blobs, alice: str, bearer
 ):
     answer = await send(SLOWEST_UPLOAD_BYTES_PER_SECOND // 10)
     listed = await client.get("/api/v1/files", headers=bearer(alice))
 
     assert (408, "body-timeout") == (answer.status_code, answer.json()["code"])
     assert [] == listed.json()["items"]
-    assert set() == await kept(app.state.services.files._blobs)  # noqa: SLF001
+    assert set() == await kept(app_blobs)

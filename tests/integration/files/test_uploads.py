@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Iterator
 from uuid import UUID
 
 import pytest
-from fastapi import FastAPI
 from httpx import AsyncClient
 
 from parley.core.ids import new_id
@@ -20,11 +19,6 @@ PNG = bytes.fromhex(
     "0000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
 )
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\ntrailer<<>>\n%%EOF\n"
-
-
-@pytest.fixture
-def blobs(app: FastAPI) -> Blobs:
-    return app.state.services.files._blobs  # noqa: SLF001 - what it keeps them in
 
 
 class TestUpload:
@@ -95,7 +89,7 @@ class TestUpload:
 
 class TestDelete:
     async def test_it_is_gone_with_its_bytes(
-        self, client: AsyncClient, alice: str, bearer, upload: Upload, blobs: Blobs
+        self, client: AsyncClient, alice: str, bearer, upload: Upload, app_blobs: Blobs
     ):
         file_id = (await upload()).json()["id"]
         path = f"/api/v1/files/{file_id}"
@@ -108,10 +102,10 @@ class TestDelete:
         assert {(404, "file-not-found")} == {
             (answer.status_code, answer.json()["code"]) for answer in (again, content)
         }
-        assert set() == await kept(blobs)
+        assert set() == await kept(app_blobs)
 
     async def test_one_in_use_stays_until_its_conversation_is_deleted(
-        self, client: AsyncClient, alice: str, bearer, upload: Upload, say, blobs: Blobs
+        self, client: AsyncClient, alice: str, bearer, upload: Upload, say, app_blobs: Blobs
     ):
         file_id = (await upload()).json()["id"]
         said = (await say(attachments=[file_id])).json()
@@ -126,10 +120,10 @@ class TestDelete:
         assert said["conversation_id"] in refused.json()["detail"]
         assert b"hello" == still.content
         assert 200 == deleted.status_code
-        assert set() == await kept(blobs)
+        assert set() == await kept(app_blobs)
 
     async def test_deleting_an_account_takes_its_files_bytes_along(
-        self, client: AsyncClient, alice: str, bob: str, bearer, upload: Upload, blobs: Blobs
+        self, client: AsyncClient, alice: str, bob: str, bearer, upload: Upload, app_blobs: Blobs
     ):
         await upload()
         his = (await upload(user_id=bob)).json()["id"]
@@ -137,7 +131,7 @@ class TestDelete:
         deleted = await client.delete("/api/v1/auth/me", headers=bearer(alice))
 
         assert 200 == deleted.status_code
-        assert {UUID(his)} == await kept(blobs)
+        assert {UUID(his)} == await kept(app_blobs)
 
 
 class TestLost:
@@ -162,7 +156,7 @@ class TestAllowances:
 
     @pytest.mark.parametrize("size", [1000, 1001, 70_000, 200_000])
     async def test_a_file_may_have_so_many_bytes_and_not_one_more(
-        self, upload: Upload, blobs: Blobs, size: int
+        self, upload: Upload, app_blobs: Blobs, size: int
     ):
         answer = await upload(b"x" * size)
 
@@ -171,10 +165,10 @@ class TestAllowances:
             return
         assert (413, "file-too-large") == (answer.status_code, answer.json()["code"])
         assert "1000 bytes" in answer.json()["detail"]
-        assert set() == await kept(blobs)
+        assert set() == await kept(app_blobs)
 
     async def test_so_where_nobody_has_said_how_many_come(
-        self, client: AsyncClient, alice: str, bearer, blobs: Blobs
+        self, client: AsyncClient, alice: str, bearer, app_blobs: Blobs
     ):
         def form() -> Iterator[bytes]:
             yield b"--x\r\nContent-Disposition: form-data; name=file; filename=a.txt\r\n\r\n"
@@ -189,10 +183,10 @@ class TestAllowances:
         answer = await client.post("/api/v1/files", content=sent(), headers=headers)
 
         assert (413, "file-too-large") == (answer.status_code, answer.json()["code"])
-        assert set() == await kept(blobs)
+        assert set() == await kept(app_blobs)
 
     async def test_a_user_may_keep_so_many_bytes_in_all(
-        self, client: AsyncClient, alice: str, bearer, upload: Upload, blobs: Blobs
+        self, client: AsyncClient, alice: str, bearer, upload: Upload, app_blobs: Blobs
     ):
         first = await upload(b"x" * 1000)
         second = await upload(b"x" * 501)
@@ -201,7 +195,7 @@ class TestAllowances:
 
         assert [201, 413, 201, 413] == [a.status_code for a in (first, second, third, fourth)]
         assert {"quota-exceeded"} == {a.json()["code"] for a in (second, fourth)}
-        assert 2 == len(await kept(blobs))
+        assert 2 == len(await kept(app_blobs))
         await client.delete(f"/api/v1/files/{first.json()['id']}", headers=bearer(alice))
         assert 201 == (await upload(b"x" * 1000)).status_code
 
