@@ -60,10 +60,10 @@ def configure_logging(level: str, log_format: Literal["console", "json"] | None)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    _set_levels()
+    _configure_loggers()
 
 
-def _set_levels() -> None:
+def _configure_loggers() -> None:
     # Whatever else is worth a line: who did what to an account is.
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
     # Our own line for each request has more in it; SQL statements are nobody's business.
