@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import Counter
 from pydantic import SecretStr
 
+from parley.core import metrics
 from parley.core.settings import Settings
 from parley.crud.ports import SCHEMA_REVISION
 from tests.openapi_snapshot import SNAPSHOT, current
@@ -98,6 +100,20 @@ class TestSecurityReview:
         there = {f"security/{path.relative_to(folder)}" for path in folder.rglob("test_*.py")}
 
         assert set() == {path for path in there if f"`{path}`" not in review}
+
+
+class TestMetrics:
+    def test_each_of_ours_is_described(self):
+        described = re.findall(
+            r"^\| `(parley_\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE
+        )
+
+        # A counter is shown with the end of its name.
+        ours = {
+            metric._name + ("_total" if isinstance(metric, Counter) else "")  # noqa: SLF001
+            for metric in metrics.ALL
+        }
+        assert ours == set(described)
 
 
 class TestMakefile:

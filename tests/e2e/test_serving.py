@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,6 +200,30 @@ class TestWorkers:
                 say(client, "and me")
             until(lambda: counted(server) == 40)
 
+    def test_the_folder_of_counts_does_not_grow_with_those_that_are_killed(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        folder = tmp_path / "metrics"
+        server = Server(
+            tmp_path,
+            DATABASE_URL=sqlite_url,
+            PROMETHEUS_MULTIPROC_DIR=str(folder),
+        )
+        with server:
+            for so_far in range(3):
+                with account(server.url) as client:
+                    say(client, "count me")
+                until(lambda: counted(server) > so_far)  # noqa: B023 - called at once
+                os.kill(*server.workers(), signal.SIGKILL)
+                until(lambda: server.output.count("Application startup complete") > so_far + 1)  # noqa: B023
+            assert 3 == counted(server)
+            until(lambda: told(server, "parley_leases_held") == 1)
+            kinds = Counter(path.name.rpartition("_")[0] for path in folder.iterdir())
+
+        # One of the parent, one of its worker, one of all the dead.
+        assert {"counter", "histogram"} < set(kinds)
+        assert 3 >= max(kinds.values())
+
     def test_one_that_works_is_let_alone_and_one_that_stands_still_is_replaced(
         self, tmp_path: Path, sqlite_url: str
     ):
@@ -245,13 +270,17 @@ class TestWorkers:
 
 def counted(server: Server) -> float:
     """Turns that were answered."""
-    labels = {"handler": "/api/v1/{user_id}/chat", "method": "POST", "status": "200"}
+    chat = {"handler": "/api/v1/{user_id}/chat", "method": "POST", "status": "200"}
+    return told(server, "http_requests_total", **chat)
+
+
+def told(server: Server, name: str, **labels: str) -> float:
     text = get(f"{server.url}/metrics").text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == "http_requests_total" and sample.labels == labels
+        if sample.name == name and sample.labels == labels
     )
 
 

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 
 from fastapi import FastAPI
 from gunicorn.app.base import BaseApplication
@@ -11,10 +12,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker as GunicornWorker
-from prometheus_client.multiprocess import mark_process_dead
 
 from parley.cli.graces import Graces
 from parley.cli.worker import Worker
+from parley.core.counts import FOLDER_VARIABLE, bury
 from parley.core.logging import configure_logging
 from parley.core.settings import Settings
 
@@ -55,7 +56,7 @@ class Application(BaseApplication):
             "graceful_timeout": round(Graces.of(self.settings).gunicorn_seconds),
             # Nobody should steer it but by signals.
             "control_socket_disable": True,
-            "child_exit": _forget_gauges,
+            "child_exit": _bury,
         }
         for name, value in values.items():
             self.cfg.set(name, value)
@@ -73,9 +74,9 @@ class ArbiterLogger(Logger):
         self.error_log.propagate = True
 
 
-def _forget_gauges(_: Arbiter, worker: GunicornWorker) -> None:
+def _bury(_: Arbiter, worker: GunicornWorker) -> None:
     """What a dead process counted stays; what it held does not."""
-    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    bury(Path(os.environ[FOLDER_VARIABLE]), int(worker.pid))
 
 
 def run(make_app: Callable[[Settings], FastAPI], settings: Settings, host: str) -> None:

@@ -115,7 +115,8 @@ class Breaker:
 
     Trips after `failures` within `window_seconds` that are connection failures; nothing else
     counts. One background probe, and no user's request, finds out when it is back; it has
-    `probe_seconds`, which are to do for a connection and an answer.
+    `probe_seconds`, which are to do for a connection and an answer. `tell_away` is told
+    1 when it trips, and 0 when that is over.
     https://martinfowler.com/bliki/CircuitBreaker.html
     """
 
@@ -124,6 +125,7 @@ class Breaker:
         probe: Callable[[], Awaitable[None]],
         *,
         probe_seconds: float,
+        tell_away: Callable[[float], object] = lambda _: None,
         failures: int = 5,
         window_seconds: float = 10,
     ) -> None:
@@ -131,6 +133,7 @@ class Breaker:
         self._failed_at: deque[float] = deque(maxlen=failures)
         self._window_seconds = window_seconds
         self._probe_seconds = probe_seconds
+        self._tell_away = tell_away
         self._times_opened = 0
         self._probing: asyncio.Task[None] | None = None
 
@@ -163,6 +166,7 @@ class Breaker:
             and now - self._failed_at[0] <= self._window_seconds
         ):
             self._times_opened += 1
+            self._tell_away(1)
             self._probing = asyncio.create_task(self._until_it_answers())
 
     async def _until_it_answers(self) -> None:
@@ -171,6 +175,7 @@ class Breaker:
                 await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self._failed_at.clear()
+            self._tell_away(0)
             self._probing = None
 
     async def _answers(self) -> bool:
@@ -189,4 +194,5 @@ class Breaker:
             with suppress(asyncio.CancelledError):
                 await self._probing
             # One that was cancelled before it began has not said so itself.
+            self._tell_away(0)
             self._probing = None

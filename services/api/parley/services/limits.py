@@ -7,6 +7,7 @@ from functools import partial
 from hashlib import sha256
 
 from parley.core.errors import RateLimited
+from parley.core.metrics import LIMITER_FALLBACKS
 from parley.core.security.addresses import bucket_of
 from parley.crud.ports import Limiter
 from parley.schemas.limits import Quota, Standing
@@ -105,7 +106,10 @@ class LimitService:
         own = await self._own.hit(quota, key)
         if self._shared is None:
             return own
-        return await self._shared.ask(lambda common: common.limiter.hit(quota, key)) or own
+        shared = await self._shared.ask(lambda common: common.limiter.hit(quota, key))
+        if shared is None:
+            LIMITER_FALLBACKS.labels(quota.name).inc()
+        return shared or own
 
     def _hidden(self, *parts: str) -> str:
         # No part has a NUL in it.

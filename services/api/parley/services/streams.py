@@ -8,6 +8,7 @@ from uuid import UUID
 
 from parley.core.errors import TooManyStreams
 from parley.core.ids import new_id
+from parley.core.metrics import LIMITER_FALLBACKS
 from parley.core.tasks import cancel
 from parley.crud.ports import SLOT_SECONDS
 from parley.services.shared import Shared
@@ -90,7 +91,9 @@ class StreamService:
         is_free = await self._shared.ask(
             lambda common: common.slots.take(holder, slot_id, self._max_per_user)
         )
-        # No answer: this process knows only its own.
+        if is_free is None:
+            # This process knows only its own.
+            LIMITER_FALLBACKS.labels("streams").inc()
         return is_free is not False
 
     def _give_back(self, holder: str, slot_id: UUID) -> None:

@@ -9,6 +9,7 @@ import structlog
 from parley.core.errors import Unavailable
 from parley.core.ids import new_id
 from parley.core.logging import frames_of
+from parley.core.metrics import LEASES_HELD, LEASES_LOST
 from parley.core.tasks import cancel
 from parley.crud.ports import LEASE_SECONDS, Store
 
@@ -55,6 +56,7 @@ class Worker:
     async def stop(self) -> None:
         if self._renewing is not None:
             await cancel(self._renewing)
+        LEASES_HELD.set(0)
         try:
             await self._store.forget(self.id)
         except Exception as error:  # noqa: BLE001 - without a store the lease runs out by itself
@@ -71,6 +73,7 @@ class Worker:
         if self._recovers_until == inf:
             self._recovers_until = monotonic() + RECOVERY_SECONDS
         self._held_until = asked_at + LEASE_SECONDS
+        LEASES_HELD.set(1)
 
     async def _keep_renewing(self) -> None:
         swept = False
@@ -78,6 +81,7 @@ class Worker:
             pause = RENEW_AGAIN_SECONDS
             try:
                 await self._renew()
+                LEASES_LOST.set(await self._store.lost())
                 if not swept:
                     await self._store.forget_dead()
                     swept = True
@@ -86,4 +90,5 @@ class Worker:
                 log.warning("lease-not-renewed", code=error.code)
             except Exception as bug:  # noqa: BLE001 - as where there is no schema yet: it may come
                 log.error("lease-not-renewed", **frames_of(bug))
+            LEASES_HELD.set(monotonic() < self._held_until)
             await asyncio.sleep(pause)

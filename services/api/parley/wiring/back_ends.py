@@ -50,7 +50,9 @@ def open_sessions(settings: Settings) -> BetterAuthSessions:
         pooler="transaction",
         timeout_seconds=settings.database_timeout_seconds,
     )
-    database = SqlDatabase(engine, timeout_seconds=settings.database_timeout_seconds)
+    database = SqlDatabase(
+        engine, timeout_seconds=settings.database_timeout_seconds, name="better-auth"
+    )
     return SqlBetterAuthSessions(database, settings.better_auth_session_table)
 
 

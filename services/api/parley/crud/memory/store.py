@@ -28,7 +28,7 @@ from parley.crud.memory.tables import (
     owned,
 )
 from parley.crud.memory.turns import MemoryTurns
-from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS, SCHEMA_REVISION
+from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS, LOST_SECONDS, SCHEMA_REVISION
 from parley.schemas.accounts import (
     Account,
     Credential,
@@ -122,6 +122,11 @@ class MemoryStore:
 
     async def forget(self, worker_id: UUID) -> None:
         worker_store.pop(worker_id, None)
+
+    async def lost(self) -> int:
+        now = datetime.now(UTC)
+        horizon = now - timedelta(seconds=LOST_SECONDS)
+        return sum(horizon < worker.lease_until < now for worker in worker_store.values())
 
     async def forget_dead(self) -> None:
         horizon = datetime.now(UTC) - timedelta(seconds=DEAD_SECONDS)

@@ -12,6 +12,7 @@ from parley.crud.ports.shared import SLOT_SECONDS, Common, Limiter, Slots
 from parley.crud.ports.store import (
     DEAD_SECONDS,
     LEASE_SECONDS,
+    LOST_SECONDS,
     SCHEMA_REVISION,
     Store,
     Transaction,
@@ -21,6 +22,7 @@ from parley.crud.ports.streams import SILENCE_SECONDS_MAX, Place, StreamLog, Str
 __all__ = [
     "DEAD_SECONDS",
     "LEASE_SECONDS",
+    "LOST_SECONDS",
     "SCHEMA_REVISION",
     "SILENCE_SECONDS_MAX",
     "SLOT_SECONDS",

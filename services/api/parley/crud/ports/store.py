@@ -17,6 +17,8 @@ LEASE_SECONDS = 10
 """How long a process may be silent before its turns count as lost; by the store's clock."""
 DEAD_SECONDS = 3600
 """How long after its lease a silent process is remembered."""
+LOST_SECONDS = 600
+"""How long after its lease a silent process is news."""
 
 
 class Transaction(Protocol):
@@ -108,6 +110,10 @@ class Store(Protocol):
 
     async def forget(self, worker_id: UUID) -> None:
         """The worker has left; its turns, if any still run, are abandoned."""
+        ...
+
+    async def lost(self) -> int:
+        """How many workers' leases ran out in the last LOST_SECONDS, and were not given back."""
         ...
 
     async def forget_dead(self) -> None:

@@ -11,17 +11,19 @@ from contextlib import (
 from math import inf
 from typing import cast
 
+from prometheus_client import Counter
 from sqlalchemy import QueuePool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from parley.core import metrics
 from parley.core.database import (
     POOL_WAIT_SECONDS,
     SERVER_SHARE_OF_TIME,
     connections_of,
     for_reading,
 )
-from parley.core.errors import AppError, Overloaded
+from parley.core.errors import AppError, DatabaseUnavailable, Overloaded
 from parley.core.places import Places
 from parley.core.resilience import Breaker, Fault, as_app_error, classify
 from parley.schemas.health import Pool
@@ -35,7 +37,10 @@ _SET_CONFIG = text("SELECT set_config(:name, :value, true)")
 
 
 class SqlDatabase:
-    def __init__(self, engine: AsyncEngine, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, *, timeout_seconds: float, name: str = "parley"
+    ) -> None:
+        """`name` tells its metrics from those of another."""
         self._engine = engine
         self._has_rls = engine.dialect.name == "postgresql"
         self._timeout_seconds = timeout_seconds * _SHARE_OF_TIME
@@ -47,7 +52,19 @@ class SqlDatabase:
             for_reading(engine), autoflush=False, expire_on_commit=False
         )
         self._answered_at = -inf
-        self._breaker = Breaker(self._select_one, probe_seconds=self._timeout_seconds)
+        self._breaker = Breaker(
+            self._select_one,
+            probe_seconds=self._timeout_seconds,
+            tell_away=metrics.DATABASE_AWAY.labels(name).set,
+        )
+        # From nothing on, or no rate would show the first.
+        self._refusals: dict[type[Exception], Counter] = {
+            error: metrics.DATABASE_REFUSALS.labels(name, error.code)
+            for error in (DatabaseUnavailable, Overloaded)
+        }
+        self._in_use = metrics.DATABASE_IN_USE.labels(name)
+        self._waiting = metrics.DATABASE_WAITING.labels(name)
+        metrics.DATABASE_CONNECTIONS_MAX.labels(name).set(connections_of(engine))
         patience = _SHARE_OF_WAITING * self._timeout_seconds
         if self._has_rls:
             self._places = Places(connections_of(engine))
@@ -84,9 +101,13 @@ class SqlDatabase:
         try:
             with self._breaker.guard():
                 async with self._in_time(room), sessions.begin() as session:
-                    yield session
+                    with self._in_use.track_inprogress():
+                        yield session
         except Exception as exception:
-            if error := as_app_error(exception):
+            error = as_app_error(exception)
+            if refusals := self._refusals.get(type(error or exception)):
+                refusals.inc()
+            if error:
                 raise error from exception
             raise
 
@@ -115,8 +136,9 @@ class SqlDatabase:
     async def _room(self, user_id: str | None) -> AsyncGenerator[None]:
         async with AsyncExitStack() as inside:
             try:
-                async with asyncio.timeout(self._patience_seconds):
-                    await inside.enter_async_context(self._places.taken(user_id))
+                with self._waiting.track_inprogress():
+                    async with asyncio.timeout(self._patience_seconds):
+                        await inside.enter_async_context(self._places.taken(user_id))
             except TimeoutError as too_many:
                 raise Overloaded(_NO_ROOM) from too_many
             yield

@@ -6,11 +6,11 @@ from typing import cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from parley.core.errors import DatabaseUnavailable
-from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS
+from parley.crud.ports import DEAD_SECONDS, LEASE_SECONDS, LOST_SECONDS
 from parley.crud.sql.accounts import SqlAccounts
 from parley.crud.sql.conversations import SqlConversations
 from parley.crud.sql.database import SqlDatabase
@@ -116,6 +116,18 @@ class SqlStore:
     async def forget(self, worker_id: UUID) -> None:
         async with self._session(is_vital=True) as session:
             await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
+
+    async def lost(self) -> int:
+        async with self._session(read_only=True, is_vital=True) as session:
+            query = (
+                select(func.count())
+                .select_from(WorkerRow)
+                .where(
+                    WorkerRow.lease_until > utc_now(-LOST_SECONDS),
+                    WorkerRow.lease_until < utc_now(),
+                )
+            )
+            return await session.scalar(query) or 0
 
     async def forget_dead(self) -> None:
         async with self._session(is_vital=True) as session:

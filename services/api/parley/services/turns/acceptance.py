@@ -9,6 +9,7 @@ from parley.schemas.conversations import Conversation, ConversationDraft
 from parley.schemas.turns import TurnMessage
 from parley.services.history import History
 from parley.services.responders.base import PromptMessage
+from parley.services.turns.counting import count_lost
 from parley.services.turns.orders import TurnOrder
 from parley.services.turns.queues import Queues
 from parley.services.turns.records import TurnRecords
@@ -84,6 +85,7 @@ class Acceptance:
 
     async def _accept_once(self, live: LiveTurn, order: TurnOrder) -> Accepted:
         await self._worker.ensure_lease()
+        has_closed = False
         async with self._store.begin(order.user_id) as tx:
             if order.conversation_id is None:
                 draft = ConversationDraft(title=live.turn.message[:TITLE_CHARACTERS])
@@ -91,7 +93,7 @@ class Acceptance:
             else:
                 # What was recorded until it is ours is part of what is read behind this.
                 conversation = await tx.conversations.lock(order.conversation_id)
-                await self._records.close_abandoned(tx, conversation.id)
+                has_closed = await self._records.close_abandoned(tx, conversation.id)
             if order.attachments:
                 attachments = [*await tx.files.named(order.attachments)]
                 live.turn = live.turn.model_copy(update={"attachments": attachments})
@@ -100,6 +102,8 @@ class Acceptance:
             await tx.turns.accept(live.turn)
             prompt = await self._history.prompt(tx, conversation, live.turn)
             live.is_open = True
+        if has_closed:
+            count_lost()
         return Accepted(conversation, prompt)
 
     async def _name_what_is_replaced(

@@ -11,6 +11,7 @@ from parley.core.errors import (
 )
 from parley.crud.ports import Store, Transaction
 from parley.schemas.turns import KeyedTurn, Turn, TurnStarted, TurnStatus
+from parley.services.turns.counting import count_lost
 from parley.services.turns.events import TurnEvents, problem_of
 from parley.services.workers import Worker
 
@@ -39,7 +40,10 @@ class TurnRecords:
     async def close(self, user_id: str, conversation_id: UUID) -> bool:
         """End the conversation's running turn if nobody runs it any more."""
         async with self._store.begin(user_id) as tx:
-            return await self.close_abandoned(tx, conversation_id)
+            is_closed = await self.close_abandoned(tx, conversation_id)
+        if is_closed:
+            count_lost()
+        return is_closed
 
     async def close_abandoned(self, tx: Transaction, conversation_id: UUID) -> bool:
         """Not when the store was away just now: then nobody has a lease, and all may be alive."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -19,6 +19,7 @@ from parley.core.errors import (
     Unavailable,
 )
 from parley.core.logging import frames_of
+from parley.core.metrics import STREAM_LOG_FAILURES, STREAM_LOG_SECONDS, TURNS_FOLLOWED
 from parley.core.places import Places
 from parley.core.tasks import cancel
 from parley.crud.ports import Place, StreamLog, Stretch
@@ -134,6 +135,7 @@ class Relay:
         if mirror is None:
             mirror = self._followed[turn.id] = Mirror(user_id, turn)
             mirror.watching = asyncio.create_task(self._watch(mirror, turn))
+            TURNS_FOLLOWED.inc()
             self._is_needed.set()
         mirror.readers += 1
         return mirror, lambda: self._leave(mirror)
@@ -142,6 +144,7 @@ class Relay:
         mirror.readers -= 1
         if mirror.readers == 0:
             del self._followed[mirror.turn_id]
+            TURNS_FOLLOWED.dec()
             mirror.watching.cancel()
 
     async def _keep_moving(self) -> None:
@@ -179,7 +182,8 @@ class Relay:
                 if carried.until < now:
                     self._carried.pop(live, None)  # it never took it
         for some in _portions(stretches):
-            reached = await self._log.append([stretches[live] for live in some])
+            with _measured("append"):
+                reached = await self._log.append([stretches[live] for live in some])
             for live, count in zip(some, reached, strict=True):
                 if on_its_way := self._carried.get(live):
                     if count > on_its_way.sent:
@@ -194,7 +198,9 @@ class Relay:
         for first in range(0, len(mirrors), MIRRORS_AT_ONCE):
             some = mirrors[first : first + MIRRORS_AT_ONCE]
             places = [Place(m.user_id, m.turn_id, len(m.pieces)) for m in some]
-            for mirror, stretch in zip(some, await self._log.read(places), strict=True):
+            with _measured("read"):
+                stretches = await self._log.read(places)
+            for mirror, stretch in zip(some, stretches, strict=True):
                 mirror.hear(stretch)
 
     async def _watch(self, mirror: Mirror, turn: Turn) -> None:
@@ -244,6 +250,16 @@ class Relay:
                     return await question()
             except Unavailable:
                 await asyncio.sleep(DOUBT_SECONDS)
+
+
+@contextmanager
+def _measured(operation: str) -> Iterator[None]:
+    try:
+        with STREAM_LOG_SECONDS.labels(operation).time():
+            yield
+    except Unavailable:
+        STREAM_LOG_FAILURES.labels(operation).inc()
+        raise
 
 
 def _portions(stretches: Mapping[LiveTurn, Stretch]) -> Iterator[list[LiveTurn]]:

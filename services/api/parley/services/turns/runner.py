@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import perf_counter
 from uuid import UUID
 
 import structlog
@@ -18,10 +19,12 @@ from parley.core.errors import (
     WorkerLost,
 )
 from parley.core.logging import frames_of
+from parley.core.metrics import TURNS_RUNNING
 from parley.crud.ports import Store
 from parley.schemas.problem import Problem
-from parley.schemas.turns import ChatReply, NewTurn, Reply, TurnStatus
+from parley.schemas.turns import ChatReply, NewTurn, Reply, TurnStarted, TurnStatus
 from parley.services.streams import Slot
+from parley.services.turns.counting import begin_at_nothing, count_end
 from parley.services.turns.events import TurnEvents, problem_of
 
 SETTLE_SECONDS = 1.0
@@ -44,6 +47,20 @@ class LiveTurn(TurnEvents):
         self.unrecorded: tuple[int, Reply, Problem | None] | None = None
         self.interruption: AppError | None = None
         self._patience: asyncio.Timeout | None = None
+        self._accepted_at = 0.0
+
+    def start(self, started: TurnStarted) -> None:
+        self._accepted_at = perf_counter()
+        super().start(started)
+
+    def finish(self, reply: ChatReply) -> None:
+        super().finish(reply)
+        count_end(reply, perf_counter() - self._accepted_at)
+
+    def fail(self, error: AppError, recorded: str = "") -> None:
+        super().fail(error, recorded)
+        if self.has_started:
+            count_end(error, perf_counter() - self._accepted_at)
 
     @asynccontextmanager
     async def patience(self) -> AsyncGenerator[asyncio.Timeout]:
@@ -78,6 +95,7 @@ class TurnRunner:
     """Keeps the tasks, and sees to it that each turn ends in the store whatever happens here."""
 
     def __init__(self, store: Store) -> None:
+        begin_at_nothing()
         self._store = store
         self._running: dict[asyncio.Task[None], LiveTurn] = {}
         self._is_closed = False
@@ -100,9 +118,14 @@ class TurnRunner:
             raise Draining
         task = asyncio.create_task(self._supervise(live, work), name=f"turn {live.turn.id}")
         self._running[task] = live
-        task.add_done_callback(self._running.pop)
+        task.add_done_callback(self._leave)
+        TURNS_RUNNING.inc()
         slot.hold()
         task.add_done_callback(lambda _: slot.leave())
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        TURNS_RUNNING.dec()
 
     @property
     def is_busy(self) -> bool:

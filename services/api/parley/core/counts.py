@@ -1,0 +1,65 @@
+"""
+The folder in which each process of a server keeps its counts for the others.
+
+https://prometheus.github.io/client_python/multiprocess/
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_SH, flock
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_OF_THE_DEAD = "dead"
+
+
+def exposition(own: CollectorRegistry) -> bytes:
+    """What Prometheus is told: of all processes where there is a folder, else of this one alone."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is None:
+        return generate_latest(own)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    with _locked(Path(folder), LOCK_SH):
+        return generate_latest(registry)
+
+
+def bury(folder: Path, pid: int) -> None:
+    """
+    What a dead process counted goes into one file for all of them; what it held is gone.
+
+    The library keeps the files of each for ever, and would read them at each scrape. One that came
+    between would find the same counts twice, or not at all: so it waits.
+    """
+    with _locked(folder, LOCK_EX):
+        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+        for left in folder.glob(f"*_{pid}.db"):
+            kind = left.name.removesuffix(f"_{pid}.db")
+            _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
+            left.unlink()
+
+
+def _add(counts: Path, to: Path) -> None:
+    sums = MmapedDict(str(to))  # type: ignore[no-untyped-call]
+    try:
+        for key, value, *_ in MmapedDict.read_all_values_from_file(counts):  # type: ignore[no-untyped-call]
+            before, _ = sums.read_value(key)  # type: ignore[no-untyped-call]
+            sums.write_value(key, before + value, 0.0)  # type: ignore[no-untyped-call]
+    finally:
+        sums.close()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Generator[None]:
+    """Between processes; one that dies lets go of it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

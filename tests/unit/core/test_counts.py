@@ -1,0 +1,96 @@
+"""The folder that gunicorn's processes keep their counts in."""
+
+import threading
+from fcntl import LOCK_EX
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+from parley.core import counts
+from parley.core.counts import FOLDER_VARIABLE, bury, exposition
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def write(folder: Path, of: str, pid: int, sample: str, value: float, **labels: str) -> None:
+    """As a process writes it that has this one metric."""
+    values = MmapedDict(str(folder / f"{of}_{pid}.db"))
+    name = sample.removesuffix("_bucket").removesuffix("_sum")
+    key = mmap_key(name, sample, [*labels], [*labels.values()], "Help.")
+    values.write_value(key, value, 0.0)
+    values.close()
+
+
+def told() -> set[str]:
+    lines = exposition(CollectorRegistry()).decode().splitlines()
+    return {line for line in lines if not line.startswith("#")}
+
+
+def work(folder: Path, pid: int) -> None:
+    write(folder, "counter", pid, "things_total", 2, kind="good")
+    write(folder, "histogram", pid, "time_bucket", 3, le="1.0")
+    write(folder, "histogram", pid, "time_bucket", 1, le="+Inf")
+    write(folder, "histogram", pid, "time_sum", 7.5)
+    write(folder, "gauge_livesum", pid, "held", 1)
+
+
+WHOLE = {
+    'things_total{kind="good"} 6.0',
+    'time_bucket{le="1.0"} 9.0',
+    'time_bucket{le="+Inf"} 12.0',
+    "time_count 12.0",
+    "time_sum 22.5",
+}
+
+
+class TestBury:
+    def test_what_the_dead_counted_stays_and_what_they_held_does_not(self, folder: Path):
+        for pid in (11, 12, 13):
+            work(folder, pid)
+        assert WHOLE | {"held 3.0"} == told()
+
+        bury(folder, 11)
+        bury(folder, 12)
+
+        assert WHOLE | {"held 1.0"} == told()
+
+    def test_the_dead_share_their_files(self, folder: Path):
+        for pid in range(11, 31):
+            work(folder, pid)
+            bury(folder, pid)
+
+        assert {"counter_dead.db", "histogram_dead.db"} == {path.name for path in folder.iterdir()}
+
+    def test_one_who_counted_nothing_leaves_nothing(self, folder: Path):
+        bury(folder, 11)
+
+        assert [] == [*folder.iterdir()]
+
+    def test_another_whose_number_ends_alike_is_alive(self, folder: Path):
+        work(folder, 111)
+        bury(folder, 11)
+
+        assert "held 1.0" in told()
+
+
+class TestExposition:
+    def test_who_asks_while_two_are_joined_waits_for_it(self, folder: Path):
+        """Else a count would be there twice, or not at all, and every rate of it wrong."""
+        work(folder, 11)
+        answers: list[set[str]] = []
+        asking = threading.Thread(target=lambda: answers.append(told()))
+        with counts._locked(folder, LOCK_EX):  # noqa: SLF001 - as `bury` does
+            asking.start()
+            (folder / "counter_11.db").rename(folder / "not-there-now")
+            (folder / "not-there-now").rename(folder / "counter_11.db")
+        asking.join(timeout=60)
+
+        assert ['things_total{kind="good"} 2.0'] == [
+            line for line in answers[0] if line.startswith("things")
+        ]
