@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
@@ -25,11 +25,11 @@ get, post, options = (
 )
 
 
-def until(holds: Callable[[], bool]) -> float:
+def until(holds: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> float:
     """Returns the seconds that it took."""
     began_at = time.monotonic()
     while not holds():
-        assert time.monotonic() - began_at < PATIENCE_SECONDS
+        assert time.monotonic() - began_at < seconds
         time.sleep(0.05)
     return time.monotonic() - began_at
 
@@ -48,6 +48,9 @@ class Server:
     `kill` is kill -9, `stop` is SIGTERM; leaving the context stops what still runs.
     """
 
+    logs: ClassVar[set[Path]] = set()
+    """Of all that were made."""
+
     def __init__(self, folder: Path, *command: str, **variables: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -58,18 +61,21 @@ class Server:
         ]
         self._variables = variables
         self._log = folder / f"server-{self.port}.log"
+        self.logs.add(self._log)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def output(self) -> str:
         return self._log.read_text()
 
-    def start(self) -> Self:
+    def start(self, *, stderr: int | None = None) -> Self:
+        """What it logs goes to `stderr` instead, if there is one."""
         # Nobody is to look elsewhere, nobody is limited, and no busy machine is a database that is
-        # away, unless a test says so.
+        # away, unless a test says so. What may be logged is.
         ours = {
             "BACKEND_PORT": str(self.port),
             "DATABASE_TIMEOUT_SECONDS": "30",
+            "LOG_LEVEL": "DEBUG",
             "SHUTDOWN_ANNOUNCE_SECONDS": "0",
             "RATE_LIMIT_CHAT": "10000/minute",
             "RATE_LIMIT_AUTH": "10000/minute",
@@ -77,7 +83,7 @@ class Server:
         environment = os.environ | ours | self._variables
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, env=environment, stdout=log, stderr=log,
+                self._command, cwd=self._folder, env=environment, stdout=log, stderr=stderr or log,
                 start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS

@@ -1,5 +1,7 @@
 """The server and its workers: how they end, how they are replaced, and what they count together."""
 
+import fcntl
+import json
 import os
 import signal
 from collections import Counter
@@ -266,6 +268,50 @@ class TestWorkers:
         """As in a copy of `.env.example`; gunicorn itself would fail."""
         with Server(tmp_path, DATABASE_URL=sqlite_url, WEB_CONCURRENCY="") as server:
             assert 1 == len(server.workers())
+
+
+class TestUnreadLog:
+    def test_who_does_not_read_it_stops_nobody_and_is_told_what_was_lost(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        reader, writer = os.pipe()
+        # As much as it takes: whoever writes now waits for a reader.
+        os.set_blocking(writer, False)
+        held_back = os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
+        os.set_blocking(writer, True)
+        server = Server(tmp_path, DATABASE_URL=sqlite_url, LOG_LEVEL="DEBUG")
+        server.start(stderr=writer)
+        os.close(writer)
+        with account(server.url) as client:
+            say(client, "hello?")
+        os.kill(*server.workers(), signal.SIGKILL)
+        until(lambda: server.workers() and _listens(server))
+        with account(server.url) as client:
+            say(client, "still there?")
+
+        with os.fdopen(reader, "rb") as log:
+            log.read(held_back)
+            # Who lost some says so once there is room; who kept some has them still.
+            server.begin_to_stop()
+            events = [json.loads(line)["event"] for line in log]
+
+        assert 0 == server.wait()
+        assert "log-lines-dropped" in events
+        assert "request" in events
+
+    def test_who_never_reads_it_does_not_keep_it_from_ending(
+        self, tmp_path: Path, sqlite_url: str
+    ):
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
+        os.set_blocking(writer, True)
+        server = Server(tmp_path, DATABASE_URL=sqlite_url)
+        server.start(stderr=writer)
+
+        assert 0 == server.stop()
+        for descriptor in (reader, writer):
+            os.close(descriptor)
 
 
 def counted(server: Server) -> float:

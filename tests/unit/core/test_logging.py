@@ -1,7 +1,11 @@
+import asyncio
+import gc
 import json
 import logging
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -11,7 +15,7 @@ import structlog
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from parley.core.logging import configure_logging, frames_of
+from parley.core.logging import configure_logging, frames_of, log_what_nobody_catches
 
 CANARY = "canary-4711"
 NASTY = f"a\r\nb\tc \x1b[31m\u2028\u2029\x85\x00 {CANARY} \U0001f511"
@@ -195,12 +199,117 @@ class TestJson:
 
         assert [] == lines()
 
+    def test_what_others_say_of_their_insides_is_not_heard_at_any_level(self, lines: Lines):
+        """As the client of OpenAI does: at DEBUG it logs what it sends."""
+        configure_logging("DEBUG", "json")
+        logging.getLogger("theirs").debug("I send %s", CANARY)
+        logging.getLogger("parley.x").debug("ours")
+
+        assert ["ours"] == [line["event"] for line in lines()]
+
+    async def test_asyncio_does_not_quote_the_error_of_a_task_or_the_arguments_of_a_call(
+        self, lines: Lines
+    ):
+        configure_logging("INFO", "json")
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def fail(said: str) -> None:
+            ended.set()
+            raise_it(ValueError(said))
+
+        async def fail_too() -> None:
+            fail(CANARY)
+
+        loop.call_soon(fail, CANARY)
+        await ended.wait()
+        task = asyncio.create_task(fail_too())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+
+        first, second = lines()
+        assert first["event"].startswith("Exception in callback ")
+        assert "Task exception was never retrieved" == second["event"]
+        assert ["ValueError", "ValueError"] == [first["exception"], second["exception"]]
+        assert CANARY not in repr([first, second])
+
     @pytest.mark.parametrize("name", ["uvicorn", "uvicorn.error"])
     def test_the_server_goes_through_the_same_pipe_once(self, name: str, lines: Lines):
         configure_logging("INFO", "json")
         logging.getLogger(name).info("started")
 
         assert ["started"] == [line["event"] for line in lines()]
+
+
+class TestUncaught:
+    """What Python would print by itself, with the message."""
+
+    @pytest.fixture(autouse=True)
+    def hooks(self, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+        for module, hook in (
+            (sys, "excepthook"),
+            (sys, "unraisablehook"),
+            (threading, "excepthook"),
+            (logging, "raiseExceptions"),
+        ):
+            monkeypatch.setattr(module, hook, getattr(module, hook))
+        yield
+        logging.captureWarnings(capture=False)
+
+    def test_of_a_thread(self, lines: Lines):
+        listen()
+        thread = threading.Thread(target=raise_it, args=[ValueError(CANARY)])
+        thread.start()
+        thread.join()
+
+        assert_uncaught(lines)
+
+    def test_where_nobody_could_catch_it(self, lines: Lines):
+        class Left:
+            def __del__(self) -> None:
+                raise_it(ValueError(CANARY))
+
+        listen()
+        Left()
+        gc.collect()
+
+        assert_uncaught(lines)
+
+    def test_of_the_program_itself(self, lines: Lines):
+        listen()
+        error = caught(ValueError(CANARY))
+        sys.excepthook(type(error), error, error.__traceback__)
+
+        assert_uncaught(lines)
+
+    def test_a_warning_says_of_which_kind_it_is_and_where(self, lines: Lines):
+        """Pydantic's say which value they warn of."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            listen()
+            warnings.warn(f"got {CANARY}\nand {CANARY}", UserWarning, stacklevel=1)
+            logging.captureWarnings(capture=False)
+
+        (line,) = lines()
+        assert re.fullmatch(rf"{re.escape(__file__)}:\d+: UserWarning", line["event"])
+        assert CANARY not in repr(line)
+
+    def test_of_a_line_that_cannot_be_logged(self, lines: Lines):
+        listen()
+        logging.getLogger("theirs").warning("%d of them", CANARY)
+
+        assert [] == lines()
+
+
+def listen() -> None:
+    configure_logging("INFO", "json")
+    log_what_nobody_catches()
+
+
+def assert_uncaught(lines: Lines) -> None:
+    (line,) = lines()
+    assert ("uncaught", "ValueError") == (line["event"], line["exception"])
+    assert CANARY not in repr(line)
 
 
 class TestConfigured:
@@ -213,7 +322,7 @@ class TestConfigured:
         assert ["started"] == [line["event"] for line in lines()]
 
     def test_a_logger_that_was_there_before_follows(self, lines: Lines):
-        log = structlog.get_logger("ours")
+        log = structlog.get_logger("parley.ours")
         configure_logging("ERROR", "json")
         configure_logging("DEBUG", "json")
         log.debug("details")

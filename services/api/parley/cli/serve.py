@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +17,8 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from parley.cli.graces import Graces
 from parley.cli.worker import Worker
 from parley.core.counts import FOLDER_VARIABLE, bury
-from parley.core.logging import configure_logging
+from parley.core.log_output import PromptOutput
+from parley.core.logging import configure_logging, log_to, log_what_nobody_catches
 from parley.core.settings import Settings
 
 BACKLOG = 2048
@@ -95,4 +97,6 @@ def run(make_app: Callable[[Settings], FastAPI], settings: Settings, host: str) 
         )
         raise PortTaken(msg) from error
     configure_logging(settings.log_level, settings.log_format)
+    log_to(PromptOutput(sys.stderr.fileno()))
+    log_what_nobody_catches()
     Application(make_app, settings, listener).run()

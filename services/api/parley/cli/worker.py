@@ -1,6 +1,7 @@
 """One process of the server: what it does with a signal, so that nobody's request is lost."""
 
 import asyncio
+import atexit
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from uvicorn_worker import UvicornWorker
 from parley import __version__
 from parley.cli.graces import LINGER_SECONDS, Graces
 from parley.cli.protocol import BoundedProtocol
+from parley.core.log_output import QueuedOutput
+from parley.core.logging import log_to
 from parley.core.settings import Settings
 from parley.services.turns.runner import TurnRunner
 
@@ -150,6 +153,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         "server_header": False,
         "proxy_headers": False,
     }
+
+    def init_process(self) -> None:
+        output = QueuedOutput(sys.stderr.fileno())
+        # Behind the last line, which is gunicorn's.
+        atexit.register(output.close)
+        log_to(output)
+        super().init_process()
 
     async def _serve(self) -> None:
         settings: Settings = self.app.settings

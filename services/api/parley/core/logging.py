@@ -6,14 +6,34 @@ exception is logged by its type and its frames, for its message may quote what a
 """
 
 import logging
+import re
 import sys
+import threading
 import traceback
-from typing import Literal
+from typing import Literal, Protocol
 
 import structlog
 from structlog.typing import Processor
 
 AUDIT_LOGGER = "parley.audit"
+OUR_LOGGER = "parley"
+
+# Of what these say, the rest is the arguments of a call, or the error of a task, in their own words.
+_QUOTING = {
+    "asyncio": re.compile(r"[^\n(<]*"),
+    "py.warnings": re.compile(r"\S+:\d+: \w+"),
+}
+
+
+class Output(Protocol):
+    """What lines are written to, one at a time."""
+
+    def write(self, line: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+_output: Output | None = None
 
 
 def frames_of(exception: BaseException) -> dict[str, str | list[str]]:
@@ -50,7 +70,7 @@ def configure_logging(level: str, log_format: Literal["console", "json"] | None)
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_output or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -59,8 +79,34 @@ def configure_logging(level: str, log_format: Literal["console", "json"] | None)
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    # What others say of their insides may be what a user said: theirs is never DEBUG.
+    root.setLevel(max(logging.INFO, logging.getLevelName(level)))
+    logging.getLogger(OUR_LOGGER).setLevel(level)
     _configure_loggers()
+
+
+def log_to(output: Output) -> None:
+    """From now on all lines go there, also when logging is configured again."""
+    global _output  # noqa: PLW0603 - as `logging` itself, it is the process's
+    _output = output
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(output)
+
+
+def log_what_nobody_catches() -> None:
+    """Python itself would print it on stderr, in another form and with the message of each error."""
+
+    def say(error: BaseException | None) -> None:
+        told = frames_of(error) if error else {}
+        structlog.get_logger(__name__).error("uncaught", **told)
+
+    sys.excepthook = lambda _type, error, _trace: say(error)
+    sys.unraisablehook = lambda unraisable: say(unraisable.exc_value)
+    threading.excepthook = lambda uncaught: say(uncaught.exc_value)
+    logging.captureWarnings(capture=True)
+    # A line that cannot be written is not shown in another way.
+    logging.raiseExceptions = False
 
 
 def _configure_loggers() -> None:
@@ -80,6 +126,9 @@ def _without_quotes(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """Another library's exception, by its type and frames; its message may quote a user."""
+    if quoting := _QUOTING.get(event["logger"]):
+        harmless = quoting.match(event["event"])
+        event["event"] = harmless[0].strip() if harmless else event["logger"]
     exc_info = event.pop("exc_info", None)
     exception = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     if exception is True:
