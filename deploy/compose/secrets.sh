@@ -5,7 +5,7 @@
 set -eu
 umask 022
 cd /secrets
-mkdir -p api migrate postgres redis pgbouncer auth auth-roles
+mkdir -p api migrate postgres redis pgbouncer auth auth-roles grafana
 
 make() { # FILE: 32 random bytes, in hexadecimal: good in a URL, in SQL and in a shell as they are
     [ -s "$1" ] && return
@@ -23,6 +23,7 @@ make postgres/api-password
 make redis/password
 make auth-roles/auth-password
 make auth-roles/reader-password
+make grafana/admin-password
 
 owner=parley_owner:$(cat postgres/owner-password)
 api=parley_api:$(cat postgres/api-password)

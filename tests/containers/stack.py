@@ -14,6 +14,7 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 _PROJECT_LABEL = "com.docker.compose.project"
+_PORTS = ("BACKEND_PORT", "BETTER_AUTH_PORT", "GRAFANA_PORT", "NGINX_PORT", "PROMETHEUS_PORT")
 FILES = ("docker-compose.yml", "docker-compose.test.yml")
 
 # Also after `kill -9` of the tests: it reads from a pipe that ends with them.
@@ -35,7 +36,7 @@ class Stack:
             **{name: os.environ[name] for name in known if name in os.environ},
             "COMPOSE_DISABLE_ENV_FILE": "1",
             "COMPOSE_PROFILES": ",".join(profiles),
-            **dict.fromkeys(("BACKEND_PORT", "BETTER_AUTH_PORT", "NGINX_PORT"), "0"),
+            **dict.fromkeys(_PORTS, "0"),
             # Nobody is limited, unless a test says so.
             **dict.fromkeys(("RATE_LIMIT_CHAT", "RATE_LIMIT_AUTH"), "10000/minute"),
             "STREAMS_MAX_PER_USER": "1000",

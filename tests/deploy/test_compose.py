@@ -189,11 +189,10 @@ class TestServices:
         outside = {
             name for name, service in services.items() if "front" in service.get("networks", [])
         }
-        assert {"api", "api-2", "api-3", "auth", "sweep", "nginx"} == outside
-        assert {"api", "auth", "nginx"} == {
-            name for name, service in services.items() if "ports" in service
-        }
-        for name in ("api", "auth", "nginx"):
+        published = {"api", "auth", "grafana", "nginx", "prometheus"}
+        assert published | {"api-2", "api-3", "sweep"} == outside
+        assert published == {name for name, service in services.items() if "ports" in service}
+        for name in published:
             assert services[name]["ports"][0].startswith("127.0.0.1:"), name
 
     def test_each_sees_its_own_folder_of_secrets(self, services: dict[str, Service]):
@@ -205,7 +204,10 @@ class TestServices:
         }
         own = {
             name: name
-            for name in ("api", "auth", "auth-roles", "migrate", "pgbouncer", "postgres", "redis")
+            for name in (
+                *("api", "auth", "auth-roles", "grafana", "migrate"),
+                *("pgbouncer", "postgres", "redis"),
+            )
         }
         others = {"api-2": "api", "api-3": "api", "auth-migrate": "auth", "sweep": "migrate"}
         assert own | others == seen

@@ -3,17 +3,21 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from parley import __version__
 from parley.cli.graces import Graces
 from parley.core.settings import Settings
+from parley.routers import metrics
 from parley.routers._uploads import FORM_BYTES_MAX
 from tests.deploy.image import Image
 from tests.deploy.manifests import ROOT, Manifest, Manifests, containers, secrets
+from tests.deploy.monitoring import ALERTS
 
 # The first with `sleep` in preStop that needs no feature gate.
 OLDEST_KUBERNETES = "1.30"
@@ -376,6 +380,49 @@ class TestSecrets:
     def test_production_only_refers_to_them(self, production: Manifests):
         assert [] == production.every("Secret")
         assert {"parley-api"} == secrets(production.api)
+
+
+class TestMonitoring:
+    @pytest.fixture
+    def monitored(self, tree: Path) -> Manifests:
+        way = "- ../../components/monitoring"
+        change(tree, "production", f"# {way}\n", f"{way}\n")
+        return Manifests.of("production", tree)
+
+    def test_each_pod_behind_the_service_is_scraped(self, monitored: Manifests):
+        (monitor,) = monitored.every("ServiceMonitor")
+        service = monitored.one("Service", "parley-api")
+        (endpoint,) = monitor["spec"]["endpoints"]
+
+        assert (
+            monitor["spec"]["selector"]["matchLabels"].items()
+            <= service["metadata"]["labels"].items()
+        )
+        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+        assert metrics.PATH == endpoint["path"]
+
+    def test_prometheus_is_let_in_and_nobody_else(
+        self, monitored: Manifests, production: Manifests
+    ):
+        before = {p["metadata"]["name"] for p in production.every("NetworkPolicy")}
+        (added,) = [
+            p for p in monitored.policies(monitored.api) if p["metadata"]["name"] not in before
+        ]
+        (rule,) = added["spec"]["ingress"]
+
+        assert ["Ingress"] == added["spec"]["policyTypes"]
+        assert [{"namespaceSelector", "podSelector"}] == [set(peer) for peer in rule["from"]]
+
+    def test_the_alerts_become_a_rule_of_the_operators_as_the_page_says(self):
+        page = (ROOT / "deploy/kubernetes/README.md").read_text()
+        (command,) = re.findall(r"```sh\n(\{ printf.*?\}) \| kubectl", page, re.DOTALL)
+        made = subprocess.run(
+            ["sh", "-c", command], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        rule = yaml.safe_load(made.stdout)
+
+        assert "PrometheusRule" == rule["kind"]
+        assert yaml.safe_load(ALERTS.read_text())["groups"] == rule["spec"]["groups"]
 
 
 class TestNetwork:
