@@ -65,12 +65,13 @@ bench: .venv/.dev ## Measure, and print a table; nothing is asserted: var/bench.
 	@$(BIN)/python -m tests.bench
 
 .PHONY: check
-check: .venv/.dev ## Everything read-only that must hold: format, lint, types, floors, locks
+check: .venv/.dev ## Everything read-only that must hold: format, lint, types, floors, migrations, locks
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python -m tests.migration_lint
 	@$(MAKE) --no-print-directory lock-check
 
 .PHONY: check-deploy

@@ -63,17 +63,6 @@ class TestSchemaRevision:
 
         assert SCHEMA_REVISION == max(path.name[:4] for path in versions.glob("*.py"))
 
-    def test_every_migration_says_its_locks_and_its_undo_and_bounds_its_waiting(self):
-        for path in (ROOT / "services/api/migrations/versions").glob("*.py"):
-            text = path.read_text()
-            for promise in (
-                "\nLocks: ",
-                "\nUndo: ",
-                "SET LOCAL lock_timeout",
-                "statement_timeout",
-            ):
-                assert promise in text, path.name
-
 
 class TestLinks:
     @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -3,6 +3,7 @@ Accounts, conversations, turns, messages and workers, one user apart from the ne
 
 Locks: none that matter (new tables only).
 Undo: drops every table, so every account and every message is lost.
+Allows: prefer-text-field, since Alembic makes its own table here.
 """
 
 import sqlalchemy as sa

@@ -3,6 +3,7 @@ How often a worker's turns were asked to end, and which turn one is to take the 
 
 Locks: ACCESS EXCLUSIVE on `workers` and `turns`, for a moment: nothing is written into their rows.
 Undo: drops both columns; a turn is then cancelled by nobody.
+Allows: ban-new-write-restriction, since who does not know `cancels` gets its default.
 """
 
 import sqlalchemy as sa
