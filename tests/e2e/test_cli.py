@@ -162,7 +162,7 @@ class TestDoctor:
         until(lambda: run("doctor", **variables).returncode == 0)
         healthy = run("doctor", **variables)
 
-        assert ["settings", "database", "schema", "redis", "files", "model"] == [
+        assert ["settings", "database", "schema", "indexes", "redis", "files", "model"] == [
             line.split()[1] for line in healthy.stdout.splitlines()
         ]
         assert SCHEMA_REVISION in healthy.stdout

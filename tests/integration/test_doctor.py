@@ -76,7 +76,7 @@ async def test_what_is_wrong_is_named(told: KeyServer):
 async def test_nobody_is_asked_whose_mode_is_off(told: KeyServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AUTH_MODE", "local")
 
-    assert {"settings", "database", "schema", "redis", "files", "model"} == (
+    assert {"settings", "database", "schema", "indexes", "redis", "files", "model"} == (
         await findings()
     ).keys()
     assert [] == told.asked

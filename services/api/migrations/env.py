@@ -6,15 +6,16 @@ DATABASE_URL). `models` lists every row in its `__all__`, so that no import here
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import sys
+from time import monotonic
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.util import CommandError
 from sqlalchemy import Connection, Dialect, event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from parley.core.database import create_engine, engine_url
 from parley.core.settings import load_settings
@@ -24,6 +25,7 @@ from parley.models import Base, UtcDateTime
 LOCK = 0x7061726C6579
 # For waiting on another process that migrates; each migration sets limits of its own.
 TIMEOUT_SECONDS = 600
+PAUSE_SECONDS = 0.2
 
 # Whoever else may write to the version table could tell the API that the schema is another. In the
 # transaction of each step too: whoever sees its revision sees the right ones.
@@ -64,6 +66,8 @@ def say_step(step: MigrationInfo, **_: object) -> None:
     verb = "Applied" if step.is_upgrade else "Undid"
     revision = step.up_revision
     context.config.print_stdout("%s %s: %s", verb, revision.revision, revision.doc)
+    # Who watches a log is told now, and not when the last step is done.
+    sys.stdout.flush()
 
 
 def keep_version_table(ctx: MigrationContext, **_: object) -> None:
@@ -76,7 +80,7 @@ def configure(dialect: Dialect, **options: object) -> None:
     context.configure(
         target_metadata=Base.metadata,
         transactional_ddl=True,
-        # SQLite's one transaction is also its lock; PostgreSQL's lock is a connection of its own.
+        # SQLite's one transaction is also its lock; PostgreSQL's is the session's.
         transaction_per_migration=not sqlite,
         render_as_batch=sqlite,
         render_item=render_type,
@@ -86,8 +90,14 @@ def configure(dialect: Dialect, **options: object) -> None:
 
 
 def migrate(connection: Connection) -> None:
+    sqlite = connection.dialect.name == "sqlite"
+    # Applied is what stays: there all of them are one transaction.
+    steps: list[MigrationInfo] = []
+    note_step = lambda step, **_: steps.append(step)  # noqa: E731 - Alembic names its arguments
     configure(
-        connection.dialect, connection=connection, on_version_apply=[say_step, keep_version_table]
+        connection.dialect,
+        connection=connection,
+        on_version_apply=[note_step if sqlite else say_step, keep_version_table],
     )
     current, newest = context.get_context().get_current_revision(), context.get_head_revision()
     if current and current.isdecimal() and newest and current > newest:
@@ -97,32 +107,42 @@ def migrate(connection: Connection) -> None:
         return
     with context.begin_transaction():
         context.run_migrations()
-        if connection.dialect.name == "sqlite":
+        if sqlite:
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
             if broken:
                 msg = f"{len(broken)} rows refer to rows that are not there; nothing was changed."
-                raise RuntimeError(msg)
+                raise CommandError(msg)
+    for step in steps:
+        say_step(step)
 
 
-@asynccontextmanager
-async def one_at_a_time(engine: AsyncEngine) -> AsyncGenerator[None]:
+async def be_the_only_one(connection: AsyncConnection) -> None:
     """
-    Hold the advisory lock on a connection that is in no transaction.
+    Hold the advisory lock as long as the session lasts.
 
-    One held inside the migration's would open the transaction that `autocommit_block` must not
-    be in.
+    The session that migrates has it: where this process is killed, the server goes on with the
+    statement that it was at, and nobody else begins before that has ended. It is asked for anew each
+    time, outside any transaction: who waits for it in the server has a snapshot, and the other's
+    CREATE INDEX CONCURRENTLY would wait for that, for ever.
     """
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
-        try:
-            yield
-        finally:
-            await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+    waits_until = monotonic() + TIMEOUT_SECONDS
+    is_first = True
+    while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
+        await connection.commit()
+        if is_first:
+            context.config.print_stdout("Another process migrates this database: waiting for it.")
+            sys.stdout.flush()
+            is_first = False
+        if monotonic() > waits_until:
+            msg = f"another process has been migrating this database for {TIMEOUT_SECONDS} s"
+            raise TimeoutError(msg)
+        await asyncio.sleep(PAUSE_SECONDS)
+    await connection.commit()
 
 
 async def migrate_postgresql(engine: AsyncEngine) -> None:
-    async with one_at_a_time(engine), engine.connect() as connection:
+    async with engine.connect() as connection:
+        await be_the_only_one(connection)
         await connection.run_sync(migrate)
         await connection.execute(text(KEEP_VERSION_TABLE))
         await connection.commit()

@@ -89,11 +89,14 @@ def serve(
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema. Safe to run again, and from two places at once."""
-    from parley.cli.migrate import upgrade  # noqa: PLC0415
+    from parley.cli.migrate import NotMigrated, upgrade  # noqa: PLC0415
 
     hint = "The schema is as the last line that says Applied left it. Mend it and migrate again."
     with _plainly(hint):
-        upgrade(load_settings().migration_url)
+        try:
+            upgrade(load_settings().migration_url)
+        except NotMigrated as stopped:
+            _fail(*stopped.lines)
 
 
 @app.command()

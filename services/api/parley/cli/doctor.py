@@ -68,6 +68,7 @@ async def _database(settings: Settings) -> list[Finding]:
             await store.ping()
             took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
             found = [Finding("database", ok=True, detail=took), await _schema(store)]
+            found += await _indexes(store)
             return [*found, *await _powers(store)] if settings.is_production else found
         finally:
             await store.close()
@@ -86,6 +87,13 @@ async def _schema(store: Store) -> Finding:
         old = f"{revision}, but this release needs {SCHEMA_REVISION}: run `parley migrate`"
         return Finding("schema", ok=False, detail=old)
     return Finding("schema", ok=True, detail=revision)
+
+
+async def _indexes(store: Store) -> list[Finding]:
+    faults = await store.index_faults()
+    if not faults:
+        return [Finding("indexes", ok=True, detail="all are valid")]
+    return [Finding("indexes", ok=False, detail=fault) for fault in faults]
 
 
 async def _issuers(settings: Settings) -> list[Finding]:

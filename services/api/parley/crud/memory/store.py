@@ -112,6 +112,9 @@ class MemoryStore:
     async def faults(self) -> Sequence[str]:
         return ()
 
+    async def index_faults(self) -> Sequence[str]:
+        return ()
+
     async def renew(self, worker_id: UUID) -> None:
         lease_until = datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
         worker_store[worker_id] = StoredWorker(lease_until, await self.cancels(worker_id))

@@ -100,6 +100,15 @@ class Store(Protocol):
         """
         ...
 
+    async def index_faults(self) -> Sequence[str]:
+        """
+        Indexes that are kept and not used, a line each, with what to do.
+
+        Raises:
+            DatabaseUnavailable: no answer.
+        """
+        ...
+
     async def renew(self, worker_id: UUID) -> None:
         """Let the worker live for another LEASE_SECONDS."""
         ...

@@ -16,6 +16,7 @@ from parley.crud.sql.conversations import SqlConversations
 from parley.crud.sql.database import SqlDatabase
 from parley.crud.sql.dialect import insert_into
 from parley.crud.sql.files import SqlFiles
+from parley.crud.sql.indexes import index_faults_of
 from parley.crud.sql.keys import SqlKeys
 from parley.crud.sql.lookup import owner_of
 from parley.crud.sql.messages import SqlMessages
@@ -96,6 +97,12 @@ class SqlStore:
                 for fault in faults:
                     log.error("database-refused", fault=fault)
         return faults
+
+    async def index_faults(self) -> Sequence[str]:
+        if not self._has_rls:
+            return ()
+        async with self._session(read_only=True, is_vital=True) as session:
+            return await index_faults_of(session)
 
     async def renew(self, worker_id: UUID) -> None:
         async with self._session(is_vital=True) as session:
