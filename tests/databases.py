@@ -113,12 +113,12 @@ class Databases:
 
 
 async def make_roles(
-    admin_url: str, *, owner: str, owner_password: str, api: str, api_password: str
+    admin_url: str, *, owner: str, owner_password: str | None, api: str, api_password: str
 ) -> None:
-    """Runs roles.sql in the URL's database."""
+    """Runs roles.sql in the URL's database; without the owner's password where that one is who runs it."""
     parameters = {
         "parley.owner": owner,
-        "parley.owner_password": owner_password,
+        **({} if owner_password is None else {"parley.owner_password": owner_password}),
         "parley.api": api,
         "parley.api_password": api_password,
     }

@@ -4,18 +4,20 @@
 --   parley_api    reads and writes the rows of every table that the owner makes later; owns nothing, bypasses nothing
 --
 -- Nobody else may connect (superusers excepted). Four settings of the session are the parameters: parley.owner_password and
--- parley.api_password, and, where the names above do not suit, parley.owner and parley.api.
+-- parley.api_password, and, where the names above do not suit, parley.owner and parley.api. An administrator that is no superuser
+-- may name itself as parley.owner: it stays as it is, and parley.owner_password is not asked for.
 --
 -- With psql (in PGOPTIONS a backslash goes before each space and backslash of a password):
 --   PGOPTIONS="-c parley.owner_password=... -c parley.api_password=..." psql -v ON_ERROR_STOP=1 -f roles.sql "$ADMIN_URL"
 -- With any driver, on one connection: SET parley.owner_password = '...'; the same for parley.api_password; then this file.
 --
 -- The administrator is a superuser or, from PostgreSQL 16 on, a role with CREATEROLE, CREATEDB and BYPASSRLS that owns the
--- database; such a role becomes a member of parley_owner.
+-- database; such a role becomes a member of parley_owner, where it is not the owner itself (and then needs no CREATEDB).
 DO $roles$
 DECLARE
     owner text := coalesce(nullif(current_setting('parley.owner', true), ''), 'parley_owner');
     api text := coalesce(nullif(current_setting('parley.api', true), ''), 'parley_api');
+    is_owner CONSTANT boolean := owner = current_user;
     parameter text;
     wanted record;
     changes text;
@@ -23,6 +25,7 @@ DECLARE
     reason text;
 BEGIN
     FOREACH parameter IN ARRAY ARRAY['parley.owner_password', 'parley.api_password'] LOOP
+        CONTINUE WHEN is_owner AND parameter = 'parley.owner_password';
         IF coalesce(current_setting(parameter, true), '') = '' THEN
             RAISE EXCEPTION '% is not set', parameter USING
                 ERRCODE = 'invalid_parameter_value',
@@ -31,19 +34,24 @@ BEGIN
                     parameter);
         END IF;
     END LOOP;
-    -- Without this, the loop below would take an administrator's own powers away.
-    IF owner = api OR current_user IN (owner, api) THEN
+    -- Without this, the loop below would take an administrator's own powers away, or a superuser would migrate.
+    IF owner = api OR api = current_user
+        OR is_owner AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         RAISE EXCEPTION 'parley.owner (%), parley.api (%) and the administrator (%) must be three roles',
-            owner, api, current_user USING ERRCODE = 'invalid_parameter_value';
+            owner, api, current_user USING
+            ERRCODE = 'invalid_parameter_value',
+            DETAIL = 'An administrator that is no superuser may be the owner as well.';
     END IF;
     -- Two runs at one moment would change the same catalogue rows, and one would fail.
     PERFORM pg_advisory_xact_lock(hashtext('parley roles'));
 
     FOR wanted IN
         SELECT * FROM (VALUES
-            (owner, current_setting('parley.owner_password'), true),
+            (owner, current_setting('parley.owner_password', true), true),
             (api, current_setting('parley.api_password'), false)
         ) AS roles (name, password, bypasses)
+        -- Who makes roles would lose the power to, and nobody may give BYPASSRLS to itself.
+        WHERE name <> current_user
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name) THEN
             EXECUTE format('CREATE ROLE %I', wanted.name);
@@ -63,6 +71,9 @@ BEGIN
         END IF;
     END LOOP;
 
+    IF is_owner AND NOT (SELECT rolbypassrls FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION 'the owner must have BYPASSRLS' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     -- Who makes a role is not yet a member of it, and only a member may act for it as the rest does.
     IF NOT pg_has_role(current_user, owner, 'USAGE') THEN
         EXECUTE format('GRANT %I TO CURRENT_USER', owner);

@@ -24,7 +24,7 @@ class Place:
     admin_url: str
     owner: str
     api: str
-    owner_password: str = 'the owner\'s \\ $roles$ "secret"; --'
+    owner_password: str | None = 'the owner\'s \\ $roles$ "secret"; --'
     api_password: str = "the api's 'secret' :x %L"
 
     @property
@@ -290,21 +290,27 @@ class TestAWrongParameter:
         with pytest.raises(asyncpg.InvalidParameterValueError, match="must be three roles"):
             await replace(empty, api=myself).make_roles()
 
+    async def test_a_superuser_does_not_become_the_owner(self, empty: Place) -> None:
+        async with connected(empty.admin_url) as admin:
+            myself = await admin.fetchval("SELECT current_user")
+
+        with pytest.raises(asyncpg.InvalidParameterValueError, match="must be three roles"):
+            await replace(empty, owner=myself).make_roles()
+
+
+@pytest.fixture
+async def managed(empty: Place, postgres_admin_url: str, powers: str) -> AsyncGenerator[Place]:
+    name = f"managed_{secrets.token_hex(4)}"
+    async with connected(postgres_admin_url) as admin:
+        await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'known' {powers}")
+        await admin.execute(f"ALTER DATABASE {empty.database} OWNER TO {name}")
+    url = url_of(postgres_admin_url, empty.database, user=name, password="known")
+    yield replace(empty, admin_url=url)
+    await remove(postgres_admin_url, empty.database, empty.owner, empty.api, name)
+
 
 class TestAnAdministratorWhoIsNoSuperuser:
     """As hosted PostgreSQL has it: one who owns the database and may make roles."""
-
-    @pytest.fixture
-    async def managed(
-        self, empty: Place, postgres_admin_url: str, powers: str
-    ) -> AsyncGenerator[Place]:
-        name = f"managed_{secrets.token_hex(4)}"
-        async with connected(postgres_admin_url) as admin:
-            await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'known' {powers}")
-            await admin.execute(f"ALTER DATABASE {empty.database} OWNER TO {name}")
-        url = url_of(postgres_admin_url, empty.database, user=name, password="known")
-        yield replace(empty, admin_url=url)
-        await remove(postgres_admin_url, empty.database, empty.owner, empty.api, name)
 
     @pytest.mark.parametrize("powers", ["CREATEROLE CREATEDB BYPASSRLS"])
     async def test_makes_the_same_roles_and_may_run_the_file_again(self, managed: Place) -> None:
@@ -350,3 +356,76 @@ class TestAnAdministratorWhoIsNoSuperuser:
 
         assert "inline_code_block" in refusal.value.context
         assert "hush" not in f"{refusal.value}{refusal.value.context}"
+
+
+class TestAnAdministratorWhoIsTheOwner:
+    """As Neon has it: the role that its console shows owns the database, makes roles and migrates."""
+
+    @pytest.fixture
+    async def own(self, managed: Place) -> Place:
+        async with connected(managed.admin_url) as admin:
+            myself = await admin.fetchval("SELECT current_user")
+        return replace(managed, owner=myself, owner_password=None)
+
+    @pytest.mark.parametrize(
+        "powers", ["CREATEROLE CREATEDB BYPASSRLS REPLICATION", "CREATEROLE BYPASSRLS"]
+    )
+    async def test_stays_as_it_is_and_makes_the_api_role(self, own: Place) -> None:
+        async with connected(own.admin_url) as admin:
+            before = await admin.fetchrow(ATTRIBUTES, own.owner)
+
+        await own.make_roles()
+
+        async with connected(own.admin_url) as owner, connected(own.api_url) as api:
+            assert before == await owner.fetchrow(ATTRIBUTES, own.owner)
+            assert (True, False, False, False, False, False) == tuple(
+                await owner.fetchrow(ATTRIBUTES, own.api)
+            )
+            await owner.execute(
+                """
+                CREATE TABLE notes (word text);
+                INSERT INTO notes VALUES ('hidden');
+                ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+                ALTER TABLE notes FORCE ROW LEVEL SECURITY;
+                """
+            )
+            assert 1 == await owner.fetchval("SELECT count(*) FROM notes")
+            assert 0 == await api.fetchval("SELECT count(*) FROM notes")
+            for statement in ("CREATE TABLE mine ()", "CREATE TEMPORARY TABLE mine ()"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await api.execute(statement)
+
+    @pytest.mark.parametrize("powers", ["CREATEROLE CREATEDB BYPASSRLS"])
+    async def test_may_run_the_file_again(self, own: Place) -> None:
+        await own.make_roles()
+        before = await catalogue(own)
+        later = replace(own, api_password="another")
+
+        await later.make_roles()
+
+        assert before == await catalogue(later)
+        async with connected(later.api_url) as api:
+            assert later.api == await api.fetchval("SELECT current_user")
+
+    @pytest.mark.parametrize("powers", ["CREATEROLE CREATEDB", "CREATEDB BYPASSRLS"])
+    async def test_without_a_power_is_told_what_is_needed(self, own: Place) -> None:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError) as refusal:
+            await own.make_roles()
+
+        assert "CREATEROLE, CREATEDB and BYPASSRLS" in str(refusal.value.hint)
+        async with connected(own.admin_url) as admin:
+            assert not await admin.fetchval(
+                "SELECT count(*) FROM pg_roles WHERE rolname = $1", own.api
+            )
+
+    @pytest.mark.parametrize("powers", ["CREATEROLE CREATEDB BYPASSRLS"])
+    async def test_of_another_database_is_told_what_is_needed(
+        self, own: Place, postgres_admin_url: str
+    ) -> None:
+        async with connected(postgres_admin_url) as admin:
+            await admin.execute(f"ALTER DATABASE {own.database} OWNER TO CURRENT_USER")
+
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="owner of") as refusal:
+            await own.make_roles()
+
+        assert "owns the database" in str(refusal.value.hint)
