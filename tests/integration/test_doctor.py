@@ -1,4 +1,4 @@
-"""What `parley doctor` says of those who vouch for users beside Parley."""
+"""What `parley doctor` says of the database's pooler, and of those who vouch for users beside Parley."""
 
 from collections.abc import AsyncGenerator
 
@@ -80,3 +80,16 @@ async def test_nobody_is_asked_whose_mode_is_off(told: KeyServer, monkeypatch: p
         await findings()
     ).keys()
     assert [] == told.asked
+
+
+async def test_a_pooler_of_neons_that_nobody_said_is_one_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It would refuse the time limits, and say no more than that."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://api:canary-4711@ep-x-1-pooler.test/neondb")
+
+    database = (await findings())["database"]
+
+    assert not database.ok
+    assert "set DATABASE_POOLER=transaction" in database.detail
+    assert "canary" not in database.detail

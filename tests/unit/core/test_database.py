@@ -8,7 +8,13 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from parley.core.database import POOL_WAIT_SECONDS, create_engine, engine_url, for_reading
+from parley.core.database import (
+    POOL_WAIT_SECONDS,
+    create_engine,
+    engine_url,
+    for_reading,
+    is_of_neon_pooler,
+)
 
 CANARY = "canary-4711"
 NEON = f"postgres://ann:{CANARY}@ep-x.neon.tech/name?sslmode=require&channel_binding=require"
@@ -111,7 +117,16 @@ class TestEngineUrl:
 
         assert CANARY not in str(caught.value)
 
-    @pytest.mark.parametrize("query", ["pgbouncer=true", "sslmode=always"])
+    @pytest.mark.parametrize("mode", ["", "&sslmode=require", "&sslmode=verify-ca"])
+    def test_the_systems_cas_are_for_verifying_all_of_it(self, mode: str):
+        """As libpq has it: who names CAs does not want an unverified server."""
+        with pytest.raises(ValueError, match="sslmode=verify-full beside sslrootcert=system"):
+            engine_url(f"postgresql://ann:{CANARY}@host/name?sslrootcert=system{mode}")
+
+    @pytest.mark.parametrize(
+        "query",
+        ["pgbouncer=true", "sslmode=always", "sslmode=verify-full&sslrootcert=/etc/passwd"],
+    )
     def test_what_the_driver_does_not_take_is_refused(self, query: str):
         """The driver finds out only when it connects, with a TypeError or the like: a 500."""
         with pytest.raises(ValueError, match=r"^must "):
@@ -128,6 +143,19 @@ class TestEngineUrl:
         passed = await arguments(create_engine("postgresql://ann@/name?host=/var/run/postgresql"))
 
         assert ("/var/run/postgresql", "name") == (passed["host"], passed["database"])
+
+    @pytest.mark.parametrize(
+        ("host", "expected"),
+        [
+            ("ep-quiet-lab-123456-pooler.eu-central-1.aws.neon.tech", True),
+            ("ep-quiet-lab-123456-pooler.c-2.eu-central-1.aws.neon.tech:5432", True),
+            ("ep-quiet-lab-123456.eu-central-1.aws.neon.tech", False),
+            ("db.ep-x-pooler.example.com", None),
+            ("pooler", None),
+        ],
+    )
+    def test_neons_pooler_is_known_by_its_name(self, host: str, *, expected: bool | None):
+        assert expected is is_of_neon_pooler(engine_url(f"postgresql://ann@{host}/name"))
 
     @pytest.mark.parametrize("show", [str, repr])
     def test_a_url_shows_no_password(self, show: Callable[[object], str]):
@@ -149,6 +177,15 @@ class TestPostgres:
         assert "require" == passed["ssl"]
         assert {"sslmode", "channel_binding"}.isdisjoint(passed)
         assert {"sslmode", "channel_binding"}.isdisjoint(passed["server_settings"])
+
+    async def test_the_systems_cas_verify_the_server_and_its_name(self):
+        """In asyncpg's words: its own `verify-full` reads a CA from a file in one's home alone."""
+        url = "postgresql://ann@host/name?sslmode=verify-full&sslrootcert=system"
+
+        passed = await arguments(create_engine(url))
+
+        assert passed["ssl"] is True
+        assert {"sslmode", "sslrootcert"}.isdisjoint(passed)
 
     async def test_without_sslmode_the_driver_decides(self):
         assert "ssl" not in await arguments(create_engine("postgresql://ann@host/name"))

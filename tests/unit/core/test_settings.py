@@ -276,6 +276,17 @@ class TestMigrationUrl:
 
         assert self.OWNERS == settings.migration_url
 
+    def test_one_through_neons_pooler_does_not(self):
+        """What it says is plain, and has no password."""
+        settings = Settings(
+            database_migration_url=f"postgresql://owner:{CANARY}@ep-x-1-pooler.aws.neon.tech/name"
+        )
+
+        with pytest.raises(InvalidSettings, match="take `-pooler` out of its host") as caught:
+            _ = settings.migration_url
+
+        assert CANARY not in str(caught.value)
+
     @pytest.mark.parametrize("environment", ["development", "staging"])
     def test_outside_production_the_apis_serves(self, environment: str):
         settings = Settings(environment=environment, database_url=self.APIS)

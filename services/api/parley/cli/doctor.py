@@ -4,10 +4,11 @@ from contextlib import AsyncExitStack
 from time import perf_counter
 from typing import NamedTuple
 
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from parley.cli.files import no_good
-from parley.core.database import engine_url
+from parley.core.database import engine_url, is_of_neon_pooler
 from parley.core.errors import AppError, Unavailable
 from parley.core.security.configured import keys_urls_of
 from parley.core.security.jwks import Jwks
@@ -37,7 +38,7 @@ async def examine() -> list[Finding]:
         return [Finding("settings", ok=False, detail=fault) for fault in invalid.faults]
     return [
         Finding("settings", ok=True, detail=settings.environment),
-        *await _database(settings),
+        *await examine_database(settings),
         await _redis(settings),
         await _files(settings),
         *await _issuers(settings),
@@ -58,25 +59,42 @@ async def refusals(settings: Settings) -> Sequence[str]:
         await store.close()
 
 
-async def _database(settings: Settings) -> list[Finding]:
+async def examine_database(settings: Settings) -> list[Finding]:
     url = engine_url(settings.database_url.get_secret_value())
     where = url.render_as_string(hide_password=True)
+    if is_of_neon_pooler(url) and settings.database_pooler == "none":
+        pooled = f"{where} leads through Neon's pooler: set DATABASE_POOLER=transaction"
+        return [Finding("database", ok=False, detail=pooled)]
     started_at = perf_counter()
     try:
         store = open_store(settings)
         try:
             await store.ping()
             took = f"{where} answers in {(perf_counter() - started_at) * 1000:.1f} ms"
-            found = [Finding("database", ok=True, detail=took), await _schema(store)]
+            noted = "".join(f"; {note}" for note in _notes(url, settings))
+            found = [Finding("database", ok=True, detail=took + noted), await _schema(store)]
             found += await _indexes(store)
             return [*found, *await _powers(store)] if settings.is_production else found
         finally:
             await store.close()
     except Unavailable:
         reach = f"{where} does not answer: is it running, are name, password and DATABASE_POOLER right?"
+        if "sslrootcert" in url.query:
+            reach += " Is its certificate of a CA of this system's, or SSL_CERT_FILE's?"
     except (SQLAlchemyError, OSError) as error:
         reach = f"{where} cannot be used: {getattr(error, 'orig', None) or error}"
     return [Finding("database", ok=False, detail=reach)]
+
+
+def _notes(url: URL, settings: Settings) -> list[str]:
+    notes = {
+        "require": "over TLS, but whose certificate it is was not verified: sslmode=verify-full does",
+        "verify-full": "over TLS, its certificate verified",
+    }
+    noted = [note for mode, note in notes.items() if url.query.get("sslmode") == mode]
+    if is_of_neon_pooler(url) is False and settings.database_pooler == "transaction":
+        noted.append("past Neon's pooler, to which `-pooler` in its host would lead")
+    return noted
 
 
 async def _schema(store: Store) -> Finding:

@@ -26,6 +26,7 @@ _DRIVERS = {
 _QUERY = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "channel_binding": ("disable", "prefer", "require"),
+    "sslrootcert": ("system",),
 }
 _APPLICATION_NAME = "parley"
 _TIME_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -57,9 +58,21 @@ def engine_url(url: str) -> URL:
         msg = "must look like postgresql://user:password@host:5432/name or sqlite:///path/file.db"
         raise ValueError(msg)
     if not all(_is_taken(parsed, name, value) for name, value in parsed.query.items()):
-        msg = "must have nothing behind the ? but sslmode, channel_binding or a socket's host=/folder"
+        msg = (
+            "must have nothing behind the ? but sslmode, channel_binding, sslrootcert=system or a"
+            " socket's host=/folder"
+        )
+        raise ValueError(msg)
+    if "sslrootcert" in parsed.query and parsed.query.get("sslmode") != "verify-full":
+        msg = "must have sslmode=verify-full beside sslrootcert=system"
         raise ValueError(msg)
     return parsed
+
+
+def is_of_neon_pooler(url: URL) -> bool | None:
+    """As its host says, `ep-…-pooler` or `ep-…`; None where it is not one of Neon's."""
+    endpoint = (url.host or "").partition(".")[0]
+    return endpoint.endswith("-pooler") if endpoint.startswith("ep-") else None
 
 
 def _is_taken(url: URL, name: str, value: str | tuple[str, ...]) -> bool:
@@ -147,13 +160,14 @@ class _PromptConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
 def _create_postgres(
     url: URL, pool: dict[str, object], pooler: Pooler, timeout_seconds: float
 ) -> AsyncEngine:
-    # libpq's words for what asyncpg calls otherwise: a pasted URL has them.
-    ssl = url.query.get("sslmode")
+    # libpq's words for what asyncpg calls otherwise: a pasted URL has them. True is the system's CAs; of
+    # its own accord asyncpg verifies with no more than the CA in a file of one's home.
+    ssl = "sslrootcert" in url.query or url.query.get("sslmode")
     # Before the request's own deadline: a slow statement is told from a server that is away.
     milliseconds = str(int(timeout_seconds * SERVER_SHARE_OF_TIME * 1000))
     limits = dict.fromkeys(_TIME_LIMITS, milliseconds)
     engine = create_async_engine(
-        url.difference_update_query(["sslmode", "channel_binding"]),
+        url.difference_update_query(_QUERY),
         connect_args={
             "timeout": timeout_seconds,
             "command_timeout": timeout_seconds,

@@ -9,7 +9,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from parley.core.database import engine_url
+from parley.core.database import engine_url, is_of_neon_pooler
 from parley.core.security.tokens import ISSUER
 from parley.core.settings.groups import (
     AccountSettings,
@@ -50,9 +50,17 @@ class Settings(
         Raises:
             InvalidSettings: there is no owner's URL, and the API's does not do: its role may not
                 migrate in production, and no lock of a session holds behind a transaction pooler.
+                Or the owner's leads through one.
         """
         if self.database_migration_url is not None:
-            return self.database_migration_url.get_secret_value()
+            url = self.database_migration_url.get_secret_value()
+            if is_of_neon_pooler(engine_url(url)):
+                fault = (
+                    "DATABASE_MIGRATION_URL: leads through Neon's pooler, where no lock of a session"
+                    " holds: take `-pooler` out of its host"
+                )
+                raise InvalidSettings([fault])
+            return url
         if self.is_production or self.database_pooler == "transaction":
             raise InvalidSettings(["DATABASE_MIGRATION_URL: set it to the database owner's URL"])
         return self.database_url.get_secret_value()
