@@ -1,4 +1,4 @@
-"""The README's console blocks, as commands with what they are promised to print."""
+"""A page's console blocks, as commands with what they are promised to print."""
 
 import re
 import secrets
@@ -14,8 +14,23 @@ class Step(NamedTuple):
     printed: str
 
 
-def blocks() -> list[list[Step]]:
-    text = (ROOT / "README.md").read_text()
+def clone_into(folder: Path) -> Path:
+    """What a clone would hold, and nothing that was made here."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode)
+    return folder
+
+
+def blocks(page: str = "README.md") -> list[list[Step]]:
+    text = (ROOT / page).read_text()
     found = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         steps = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]

@@ -7,23 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.processes import Server
-from tests.readme import ROOT, blocks, first_reply, matches, run_steps
+from tests.readme import blocks, clone_into, first_reply, matches, run_steps
 
 
 @pytest.fixture
 def fresh_copy(tmp_path: Path) -> Path:
-    """What a clone would hold, and nothing that was made here."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        source, target = ROOT / name, tmp_path / "parley" / name
-        if source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-            target.chmod(source.stat().st_mode)
-    return tmp_path / "parley"
+    return clone_into(tmp_path / "parley")
 
 
 class TestReadme:
