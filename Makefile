@@ -11,7 +11,7 @@ BIN := .venv/bin
 UV := UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=true $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-CODE := services/api tests
+CODE := services/api tests deploy/neon
 
 ##@ Use
 .PHONY: help
@@ -69,6 +69,7 @@ check: .venv/.dev ## Everything read-only that must hold: format, lint, types, f
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/neon/set_up.py
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python -m tests.migration_lint
@@ -78,7 +79,8 @@ check: .venv/.dev ## Everything read-only that must hold: format, lint, types, f
 check-deploy: .venv/.dev ## Kubernetes, Compose, Dockerfiles: what must hold of them (kubectl or Docker)
 	$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml')
 	$(BIN)/hadolint $$(git ls-files '*Dockerfile')
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.test.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.test.yml \
+		tests/containers/neon/compose.yml tests/containers/neon/world.yml
 	$(BIN)/pytest tests/deploy
 
 .PHONY: fix

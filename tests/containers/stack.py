@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,16 @@ subprocess.run(sys.argv[1:], capture_output=True)
 
 
 class Stack:
-    def __init__(self, *profiles: str, **variables: str) -> None:
+    def __init__(
+        self, *profiles: str, root: Path = ROOT, files: Sequence[str] = FILES, **variables: str
+    ) -> None:
         self.project = f"parley-test-{secrets.token_hex(4)}"
-        files = [word for file in FILES for word in ("--file", file)]
-        self._command = ["docker", "compose", "--project-name", self.project, *files]
+        self.root = root
+        named = [word for file in files for word in ("--file", file)]
+        self._command = ["docker", "compose", "--project-name", self.project, *named]
         # As on a fresh clone: what a developer has set is theirs.
         known = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "TMPDIR")
-        self._environment = {
+        self.environment = {
             **{name: os.environ[name] for name in known if name in os.environ},
             "COMPOSE_DISABLE_ENV_FILE": "1",
             "COMPOSE_PROFILES": ",".join(profiles),
@@ -46,7 +49,7 @@ class Stack:
     def compose(self, *words: str, check: bool = True) -> str:
         """What it printed on standard output; what it says of a failure is in the error."""
         done = subprocess.run(
-            [*self._command, *words], cwd=ROOT, env=self._environment, capture_output=True,
+            [*self._command, *words], cwd=self.root, env=self.environment, capture_output=True,
             text=True, check=False,
         )  # fmt: skip
         if check and done.returncode != 0:
@@ -59,7 +62,7 @@ class Stack:
 
     def turn_on(self, profile: str, **variables: str) -> None:
         """In a stack that is there already."""
-        self._environment |= {"COMPOSE_PROFILES": profile, **variables}
+        self.environment |= {"COMPOSE_PROFILES": profile, **variables}
         self.up()
 
     def url(self, service: str = "api", port: int = 8000) -> str:
@@ -112,14 +115,20 @@ class Stack:
 
     @contextmanager
     def running(self) -> Generator["Stack"]:
+        with self.removed():
+            self.up()
+            yield self
+
+    @contextmanager
+    def removed(self) -> Generator[None]:
+        """Whatever there is of it in the end."""
         remove = [*self._command, "--profile", "*", "down", "--volumes", "--remove-orphans"]
         remove += ["--rmi", "local", "--timeout", "1"]
         with subprocess.Popen(
-            [sys.executable, "-c", _WATCHDOG, *remove], cwd=ROOT, env=self._environment,
+            [sys.executable, "-c", _WATCHDOG, *remove], cwd=self.root, env=self.environment,
             stdin=subprocess.PIPE, start_new_session=True,
         ):  # fmt: skip
-            self.up()
-            yield self
+            yield
         left = docker(
             "image", "ls", "--quiet", "--filter", f"label={_PROJECT_LABEL}={self.project}"
         )

@@ -288,6 +288,72 @@ class TestBetterAuth:
         assert [] == [name for name, found in locked.items() if "integrity" not in found]
 
 
+class Loader(yaml.SafeLoader):
+    """Knows Compose's own two tags, for what is not merged but taken away or replaced."""
+
+
+Loader.add_constructor("!reset", lambda *_: None)
+Loader.add_constructor("!override", lambda loader, node: loader.construct_mapping(node, deep=True))
+
+
+class TestNeon:
+    @pytest.fixture
+    def over(self) -> dict[str, Service]:
+        """What deploy/neon/compose.yml changes."""
+        text = (ROOT / "deploy/neon/compose.yml").read_text()
+        return dict(yaml.load(text, Loader)["services"])  # noqa: S506 - it is a SafeLoader
+
+    def test_nothing_that_is_left_needs_what_is_gone(
+        self, services: dict[str, Service], over: dict[str, Service]
+    ):
+        gone = {name for name, service in over.items() if service is None}
+        left = {
+            name: services.get(name, {}) | (over.get(name) or {})
+            for name in {*services, *over} - gone
+        }
+
+        assert {"postgres", "pgbouncer", "auth", "auth-migrate", "auth-roles"} == gone
+        for name, service in left.items():
+            assert gone.isdisjoint(service.get("depends_on", {})), name
+
+    def test_each_reads_the_url_that_is_made_for_it(
+        self, services: dict[str, Service], over: dict[str, Service]
+    ):
+        for name in ("api", "api-2", "api-3"):
+            assert {
+                "DATABASE_URL_FILE": "/run/secrets/DATABASE_URL",
+                "DATABASE_POOLER": "transaction",
+            } == over[name]["environment"]
+        for name in ("migrate", "sweep"):
+            file = "/run/secrets/DATABASE_MIGRATION_URL"
+            assert {"DATABASE_MIGRATION_URL_FILE": file} == over[name]["environment"]
+        for name in ("api", "migrate"):
+            (volume,) = [v for v in services[name]["volumes"] if v["source"] == "secrets"]
+            assert (name, "/run/secrets") == (volume["volume"]["subpath"], volume["target"])
+
+    def test_whatever_asks_the_database_gets_out(
+        self, services: dict[str, Service], over: dict[str, Service]
+    ):
+        for name in ("api", "api-2", "api-3", "migrate", "sweep", "neon"):
+            networks = {
+                *services.get(name, {}).get("networks", []),
+                *over[name].get("networks", []),
+            }
+            assert "front" in networks, name
+
+    def test_what_sets_it_up_is_confined_and_bounded_and_not_there_by_itself(
+        self, over: dict[str, Service]
+    ):
+        neon = over["neon"]
+
+        assert neon["read_only"]
+        assert ["ALL"] == neon["cap_drop"]
+        assert ["no-new-privileges:true"] == neon["security_opt"]
+        assert {"cpus", "memory", "pids"} == neon["deploy"]["resources"]["limits"].keys()
+        assert ["neon"] == neon["profiles"]
+        assert all(v["read_only"] for v in neon["volumes"] if v["type"] == "bind")
+
+
 class TestNginx:
     @pytest.fixture
     def conf(self) -> str:

@@ -44,7 +44,12 @@ def development() -> Manifests:
     return Manifests.of("development")
 
 
-@pytest.fixture(params=["development", "production"])
+@pytest.fixture(scope="session")
+def neon() -> Manifests:
+    return Manifests.of("neon")
+
+
+@pytest.fixture(params=["development", "production", "neon"])
 def manifests(request: pytest.FixtureRequest) -> Manifests:
     return request.getfixturevalue(request.param)
 
@@ -351,7 +356,7 @@ class TestMigration:
 
         assert job["metadata"]["name"] == "parley-migrate-9.9.9-rc.1"
 
-    @pytest.mark.parametrize("overlay", ["development", "production"])
+    @pytest.mark.parametrize("overlay", ["development", "production", "neon"])
     def test_settings_and_secrets_change_without_changing_the_job(self, tree: Path, overlay: str):
         before = Manifests.of(overlay, tree)
         for path in (tree / "deploy/kubernetes").rglob("kustomization.yaml"):
@@ -423,6 +428,45 @@ class TestMonitoring:
 
         assert "PrometheusRule" == rule["kind"]
         assert yaml.safe_load(ALERTS.read_text())["groups"] == rule["spec"]["groups"]
+
+
+class TestNeon:
+    def test_it_is_production_through_a_transaction_pooler_and_nothing_else(
+        self, neon: Manifests, production: Manifests
+    ):
+        told = production.environment | {"DATABASE_POOLER": "transaction"}
+
+        assert told == neon.environment
+
+        def rest(manifests: Manifests) -> str:
+            """But for the settings, and the name that they get from what they say."""
+            name = manifests.one("ConfigMap", "parley-api")["metadata"]["name"]
+            others = [manifest for manifest in manifests if manifest["kind"] != "ConfigMap"]
+            return json.dumps(others).replace(name, "settings")
+
+        assert rest(production) == rest(neon)
+
+    def test_it_goes_along_with_what_production_is_changed_to(self, tree: Path):
+        change(tree, "production", f"newTag: {__version__}", "newTag: 9.9.9")
+
+        neon = Manifests.of("neon", tree)
+
+        assert neon.one("Job", "parley-migrate")["metadata"]["name"] == "parley-migrate-9.9.9"
+        assert containers(neon.api)[0]["image"].endswith(":9.9.9")
+
+    def test_each_secret_has_the_key_of_a_file_that_is_made_for_it(self, neon: Manifests):
+        """`kubectl create secret --from-file=folder` names the keys as the files are."""
+        page = (ROOT / "deploy/neon/README.md").read_text()
+        made = (ROOT / "deploy/neon/set_up.py").read_text()
+
+        for pod, folder, name in (
+            (neon.api, "api", "DATABASE_URL"),
+            (neon.migration, "migrate", "DATABASE_MIGRATION_URL"),
+        ):
+            (secret,) = secrets(pod)
+            assert f"create secret generic {secret} --from-file=var/neon/{folder}" in page
+            assert f'"{folder}/{name}"' in made
+            assert name.lower() in Settings.model_fields
 
 
 class TestNetwork:
