@@ -162,9 +162,10 @@ class TestDoctor:
         until(lambda: run("doctor", **variables).returncode == 0)
         healthy = run("doctor", **variables)
 
-        assert ["settings", "database", "schema", "indexes", "redis", "files", "model"] == [
-            line.split()[1] for line in healthy.stdout.splitlines()
-        ]
+        assert [
+            *("settings", "database", "clock", "schema", "indexes", "writing"),
+            *("redis", "files", "model"),
+        ] == [line.split()[1] for line in healthy.stdout.splitlines()]
         assert SCHEMA_REVISION in healthy.stdout
         password = postgres.api.split(":")[2].split("@")[0]
         assert password not in healthy.stdout + healthy.stderr

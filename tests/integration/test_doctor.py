@@ -1,95 +1,189 @@
-"""What `parley doctor` says of the database's pooler, and of those who vouch for users beside Parley."""
+"""What `parley doctor` says of each fault that can be seen from inside, and that it says what to do."""
 
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
-from parley.cli.doctor import Finding, examine
+from parley.cli.doctor import database, examine
 from tests.conftest import SECRET
-from tests.databases import DatabaseUrls
-from tests.issuers import KeyServer, SigningKey, key_server
-from tests.session_table import SECRET as BETTER_AUTH_SECRET
-from tests.session_table import SessionTable
+from tests.databases import DatabaseUrls, connected
+from tests.proxy import Proxy, proxied
+from tests.servers import redis_server
 
-KEYS, SESSIONS = "better-auth keys", "better-auth sessions"
-
-
-@pytest.fixture
-async def server() -> AsyncGenerator[KeyServer]:
-    async with key_server(SigningKey("okp", "EdDSA")) as server:
-        yield server
+WELL = {"settings", "database", "clock", "schema", "indexes", "writing", "redis", "files", "model"}
 
 
-@pytest.fixture
-def told(postgres: DatabaseUrls, server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> KeyServer:
+@pytest.fixture(autouse=True)
+def told(postgres: DatabaseUrls, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {
-        "AUTH_MODE": "local,jwks,better-auth",
         "AUTH_SECRET": SECRET,
         "DATABASE_URL": postgres.api,
-        "AUTH_JWKS_URL": f"{server.url}/keys",
-        "AUTH_ISSUER": "https://tenant.auth.test/",
-        "AUTH_AUDIENCE": "https://api.chat.test",
-        "BETTER_AUTH_URL": server.url,
-        "BETTER_AUTH_SECRET": BETTER_AUTH_SECRET,
-        "BETTER_AUTH_DATABASE_URL": postgres.api,
-        "BETTER_AUTH_SESSION_TABLE": "better_auth.session",
+        "DATABASE_TIMEOUT_SECONDS": "30",
+        "REDIS_URL": redis_url,
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    return server
+    monkeypatch.setattr("parley.crud.redis.connection.TIMEOUT_SECONDS", 30)
 
 
-async def findings() -> dict[str, Finding]:
-    return {finding.name: finding for finding in await examine()}
+async def faults() -> dict[str, str]:
+    """What is not well, and what is said of it; nothing of it is a password."""
+    found = await examine()
+    assert SECRET not in str(found)
+    assert "\n" not in "".join(finding.detail for finding in found)
+    return {finding.name: finding.detail for finding in found if not finding.ok}
 
 
-async def test_all_is_well(told: KeyServer, postgres: DatabaseUrls):
-    await SessionTable(postgres).create()
+async def test_all_is_well():
+    found = await examine()
 
-    found = await findings()
-
-    assert {True} == {finding.ok for finding in found.values()}
-    assert f"{told.url}/keys has 1" == found["jwks keys"].detail
-    assert f"{told.url}/api/auth/jwks has 1" == found[KEYS].detail
-    assert "better_auth.session" in found[SESSIONS].detail
+    assert {True} == {finding.ok for finding in found}
+    assert WELL == {finding.name for finding in found}
 
 
-async def test_a_better_auth_that_has_signed_nothing_yet_has_no_keys(told: KeyServer):
-    told.has()
+class TestDatabase:
+    async def test_that_is_down(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("DATABASE_URL", "postgresql://parley_api:canary@127.0.0.1:1/parley")
 
-    keys = (await findings())[KEYS]
+        (name, detail), *others = (await faults()).items()
 
-    assert keys.ok
-    assert f"{told.url}/api/auth/jwks has none yet that can be used" == keys.detail
+        assert ("database", []) == (name, others)
+        assert "nothing listens" in detail
+        assert "canary" not in detail
+
+    async def test_whose_host_nobody_knows(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("DATABASE_URL", "postgresql://parley_api:x@nowhere.invalid/parley")
+
+        assert "no host has that name" in (await faults())["database"]
+
+    async def test_that_takes_another_password(
+        self, postgres: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+    ):
+        role, _, rest = postgres.api.partition("@")
+        monkeypatch.setenv("DATABASE_URL", f"{role}-canary@{rest}")
+
+        detail = (await faults())["database"]
+
+        assert "refuses the role or its password" in detail
+        assert "canary" not in detail
+
+    async def test_that_is_not_there(
+        self, postgres: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("DATABASE_URL", f"{postgres.api}-not")
+
+        assert "no such database" in (await faults())["database"]
+
+    async def test_that_says_nothing(self, wire: tuple[Proxy, str], monkeypatch):
+        proxy, url = wire
+        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("DATABASE_TIMEOUT_SECONDS", "0.5")
+        proxy.freeze()
+
+        assert "does not answer in DATABASE_TIMEOUT_SECONDS" in (await faults())["database"]
+
+    async def test_that_has_no_connection_left(self, postgres: DatabaseUrls):
+        async with connected(postgres.owner) as owner:
+            name = await owner.fetchval("SELECT current_database()")
+            await owner.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
+
+        assert "max_connections" in (await faults())["database"]
+
+    async def test_that_only_reads(self, postgres: DatabaseUrls):
+        async with connected(postgres.owner) as owner:
+            name = await owner.fetchval("SELECT current_database()")
+            await owner.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+
+        found = await faults()
+
+        assert {"writing"} == found.keys()
+        assert "only reads" in found["writing"]
+
+    async def test_whose_schema_is_old(self, postgres: DatabaseUrls):
+        async with connected(postgres.owner) as owner:
+            await owner.execute("UPDATE alembic_version SET version_num = '0001'")
+
+        found = await faults()
+
+        assert {"schema"} == found.keys()
+        assert found["schema"].startswith("0001, but this release needs ")
+        assert "run `parley migrate`" in found["schema"]
+
+    async def test_that_was_never_migrated(self, postgres: DatabaseUrls):
+        async with connected(postgres.owner) as owner:
+            await owner.execute("DROP TABLE alembic_version")
+
+        assert "run `parley migrate`" in (await faults())["schema"]
+
+    async def test_what_it_asks_leaves_nothing(self, postgres: DatabaseUrls):
+        await examine()
+
+        async with connected(postgres.owner) as owner:
+            assert 0 == await owner.fetchval("SELECT count(*) FROM workers")
+
+    @pytest.fixture
+    async def wire(self, postgres: DatabaseUrls) -> AsyncGenerator[tuple[Proxy, str]]:
+        async with proxied(postgres.api) as proxy_and_url:
+            yield proxy_and_url
 
 
-async def test_what_is_wrong_is_named(told: KeyServer):
-    told.status = "404 Not Found"
+class TestClock:
+    @pytest.mark.parametrize(
+        ("hours", "expected"), [(1, "1:00:00 ahead of"), (-1, "1:00:00 behind")]
+    )
+    async def test_that_is_off(self, monkeypatch: pytest.MonkeyPatch, hours: int, expected: str):
+        class Wrong(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return datetime.now(tz or UTC) + timedelta(hours=hours)
 
-    found = await findings()
+        monkeypatch.setattr(database, "datetime", Wrong)
 
-    assert [False] * 3 == [found[name].ok for name in ("jwks keys", KEYS, SESSIONS)]
-    assert "status 404" in found[KEYS].detail
-    assert BETTER_AUTH_SECRET not in str(found)
+        found = await faults()
 
-
-async def test_nobody_is_asked_whose_mode_is_off(told: KeyServer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("AUTH_MODE", "local")
-
-    assert {"settings", "database", "schema", "indexes", "redis", "files", "model"} == (
-        await findings()
-    ).keys()
-    assert [] == told.asked
+        assert {"clock"} == found.keys()
+        assert found["clock"].startswith(expected)
+        assert "NTP" in found["clock"]
 
 
-async def test_a_pooler_of_neons_that_nobody_said_is_one_is_not_asked(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """It would refuse the time limits, and say no more than that."""
-    monkeypatch.setenv("DATABASE_URL", "postgresql://api:canary-4711@ep-x-1-pooler.test/neondb")
+class TestRedis:
+    async def test_that_is_down(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
 
-    database = (await findings())["database"]
+        found = await faults()
 
-    assert not database.ok
-    assert "set DATABASE_POOLER=transaction" in database.detail
-    assert "canary" not in database.detail
+        assert {"redis"} == found.keys()
+        assert "is it running" in found["redis"]
+
+    async def test_that_takes_no_such_password(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("REDIS_URL", redis_url.replace("://", "://:canary@"))
+
+        detail = (await faults())["redis"]
+
+        assert "user and password" in detail
+        assert "canary" not in detail
+
+    async def test_that_has_no_room(self, monkeypatch: pytest.MonkeyPatch):
+        with redis_server("--maxmemory", "1", "--maxmemory-policy", "noeviction") as url:
+            monkeypatch.setenv("REDIS_URL", url)
+
+            assert "maxmemory" in (await faults())["redis"]
+
+    async def test_that_is_a_replica(self, monkeypatch: pytest.MonkeyPatch):
+        with redis_server("--replicaof", "127.0.0.1 1") as url:
+            monkeypatch.setenv("REDIS_URL", url)
+
+            assert "must lead to the primary" in (await faults())["redis"]
+
+
+class TestFiles:
+    async def test_a_folder_that_takes_nothing(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("FILES_URL", "file:///proc/parley")
+
+        found = await faults()
+
+        assert {"files"} == found.keys()
+        assert "file:///proc/parley is no good" in found["files"]

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from parley.cli import doctor
-from parley.cli.doctor import Finding, examine
+from parley.cli.doctor import Finding, examine, surroundings
 from tests.integration.openai.listening import CANARY, TOLD
 from tests.model_server import Endless, ModelServer, Then, answer, head
 
@@ -82,7 +81,7 @@ async def test_why_it_cannot_be_used_is_said_in_a_line(
 async def test_who_does_not_answer_is_not_waited_for(
     server: ModelServer, monkeypatch: pytest.MonkeyPatch, before: list
 ):
-    monkeypatch.setattr(doctor, "MODEL_SECONDS", 0.1)
+    monkeypatch.setattr(surroundings, "MODEL_SECONDS", 0.1)
     server.script = [*before, Then.STALL]
 
     detail = f"{server.url} does not answer in 0.1 s"

@@ -109,6 +109,9 @@ class MemoryStore:
     async def revision(self) -> str | None:
         return SCHEMA_REVISION
 
+    async def clock(self) -> datetime:
+        return datetime.now(UTC)
+
     async def faults(self) -> Sequence[str]:
         return ()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -88,6 +89,10 @@ class Store(Protocol):
 
     async def revision(self) -> str | None:
         """The schema's revision, None where there is no schema yet."""
+        ...
+
+    async def clock(self) -> datetime:
+        """What time it is by the store's clock, which leases go by."""
         ...
 
     async def faults(self) -> Sequence[str]:

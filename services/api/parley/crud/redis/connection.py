@@ -50,14 +50,17 @@ async def in_time() -> AsyncGenerator[None]:
         raise Unavailable(msg) from error
 
 
-async def ping(url: str) -> None:
+async def probe(url: str) -> None:
     """
+    Whether it answers, and takes something.
+
     Raises:
-        Unavailable: no answer within 0.2 s.
+        Full: it has no room.
+        Unavailable: no answer within 0.2 s, or a refusal.
     """
     client = connect(url)
     try:
         async with in_time():
-            await client.ping()
+            await client.set("parley:probe", "", px=1)
     finally:
         await client.aclose()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import cast
 from uuid import UUID
 
@@ -83,6 +84,10 @@ class SqlStore:
 
     def pool(self) -> Pool | None:
         return self._database.pool()
+
+    async def clock(self) -> datetime:
+        async with self._session(read_only=True, is_vital=True) as session:
+            return cast("datetime", await session.scalar(select(utc_now())))
 
     async def faults(self) -> Sequence[str]:
         if not self._has_rls:
