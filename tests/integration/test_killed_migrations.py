@@ -112,6 +112,7 @@ class TestPostgres:
         yield database
         await databases.drop(database)
 
+    @pytest.mark.timeout(900)  # two processes a revision, which a busy machine is slow to start
     async def test_it_arrives_when_it_is_run_again_wherever_it_was_killed(
         self, straight: DatabaseUrls, postgres: DatabaseUrls
     ):

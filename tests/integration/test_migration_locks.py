@@ -20,6 +20,10 @@ from tests.databases import DatabaseUrls, connected, until_one_waits
 from tests.migrations import ALEMBIC_INI, NEXT, draft, started, the_recipe
 
 WAITING = "Another process migrates this database: waiting for it.\n"
+LAST_ASKED = """
+    SELECT max(query_start) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'parley'
+"""
 INDEX = "ix_turns_worker_id"
 
 
@@ -88,6 +92,9 @@ class TestOneAtATime:
             await until_one_waits(postgres)
             second = started(postgres.owner)
             assert WAITING == second.stdout.readline()
+            asked_at = await other.fetchval(LAST_ASKED)
+            while asked_at == await other.fetchval(LAST_ASKED):
+                await asyncio.sleep(0.01)
         await first
 
         assert 0 == (await ended(second))[0]
