@@ -93,8 +93,10 @@ def migrate() -> None:
 
     hint = "The schema is as the last line that says Applied left it. Mend it and migrate again."
     with _plainly(hint):
+        settings = load_settings()
+        configure_logging(settings.log_level, settings.log_format)
         try:
-            upgrade(load_settings().migration_url)
+            upgrade(settings.migration_url)
         except NotMigrated as stopped:
             _fail(*stopped.lines)
 

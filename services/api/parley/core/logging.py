@@ -112,8 +112,12 @@ def log_what_nobody_catches() -> None:
 def _configure_loggers() -> None:
     # Whatever else is worth a line: who did what to an account is.
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
-    # Our own line for each request has more in it; SQL statements are nobody's business.
-    for name in ("uvicorn.access", "sqlalchemy.engine", "aiosqlite", "httpcore2", "httpx2"):
+    # Our own line for each request has more in it, and for each migration as much; SQL statements are
+    # nobody's business.
+    for name in (
+        *("uvicorn.access", "sqlalchemy.engine", "aiosqlite", "httpcore2", "httpx2"),
+        *("alembic.runtime.migration", "alembic.runtime.plugins"),
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     # A form that makes no sense is the matter of who sent it.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
