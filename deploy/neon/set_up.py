@@ -172,7 +172,7 @@ async def make_role(urls: Urls, chosen: Chosen) -> URL:
             and await connection.fetchval(IS_THERE, API_ROLE)
         ):
             raise Refused(
-                f"The role {API_ROLE} is there, and {chosen.apis} has not its URL: bring that file back, or run"
+                f"The role {API_ROLE} is there, and {chosen.apis} does not have its URL: bring that file back, or run"
                 " this with --new-password, and give the new URL to whatever has the old one"
             )
         password = known.password if known and not chosen.new_password else secrets.token_hex(32)

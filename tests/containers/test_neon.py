@@ -95,6 +95,9 @@ def parley(neon: Neon, tmp_path_factory: pytest.TempPathFactory) -> Generator[Pa
         for step in blocks(PAGE)[0]:
             asks = " run " in step.command
             done = at_a_terminal(step.command, clone, environment, PASTED if asks else "")
+            if "doctor" in step.command and done[0]:
+                # Redis has a fifth of a second for its answer, be the machine as busy as it likes.
+                done = at_a_terminal(step.command, clone, environment)
             ran.append(Ran(step, *done))
             assert 0 == done[0], done[1][-2000:]
             dotenv = clone / ".env"
