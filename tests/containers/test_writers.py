@@ -1,7 +1,7 @@
 """Many who write at once, at several replicas: each is answered once, and nothing has a gap."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Barrier, Lock
@@ -15,6 +15,7 @@ from tests.containers.conftest import Say
 from tests.containers.stack import Stack
 from tests.containers.streams import REPLICAS, Clients, message, one_user
 from tests.processes import get
+from tests.transcripts import read_whole
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -73,19 +74,6 @@ class TestSameKey:
             f" {replayed} came when it had ended")  # fmt: skip
 
 
-def pages(client: httpx.Client, conversation_id: str) -> Iterator[dict[str, Any]]:
-    cursor: dict[str, str] = {}
-    while True:
-        page = client.get(
-            f"/conversations/{conversation_id}/messages",
-            params={"order": "asc", "limit": "100", **cursor},
-        ).json()
-        yield from page["items"]
-        if page["next_cursor"] is None:
-            return
-        cursor = {"cursor": page["next_cursor"]}
-
-
 class TestOneConversation:
     def test_of_thirty_writers_at_two_replicas_every_turn_is_there_once_and_whole(
         self, at: Clients, say: Say
@@ -118,15 +106,10 @@ class TestOneConversation:
         say(f"{TURNS} turns of one conversation by {WRITERS} writers in {seconds:.0f} s,"
             f" {TURNS / seconds:.0f} turns/s; waited in vain: {refused}")  # fmt: skip
 
-        shown = list(pages(at["api"], conversation_id))
-        assert [*range(1, 2 * TURNS + 1)] == [one["position"] for one in shown]
-        asked, replies = shown[::2], shown[1::2]
+        asked, replies = read_whole(at["api"], conversation_id)
         assert [f"{one['content']} " for one in asked] == [one["content"] for one in replies]
         by_position = {turn["message"]["position"]: turn for turn in written}
         assert TURNS == len(written) == len(by_position)
-        assert shown == [
-            by_position[position][side]
-            for position in sorted(by_position)
-            for side in ("message", "reply")
-        ]
+        for side, shown in (("message", asked), ("reply", replies)):
+            assert [by_position[position][side] for position in sorted(by_position)] == shown
         assert TURNS == len({one["content"] for one in asked})

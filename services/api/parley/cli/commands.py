@@ -37,20 +37,20 @@ Json = Annotated[bool, typer.Option("--json", help="For a script to read.")]
 
 
 @contextmanager
-def _plainly(hint: str = "`parley doctor` may say more.") -> Iterator[None]:
+def plainly(hint: str = "`parley doctor` may say more.") -> Iterator[None]:
     """What an operator can mend is a line for each fault, and no traceback."""
     try:
         yield
     except InvalidSettings as invalid:
-        _fail(*invalid.faults)
+        fail(*invalid.faults)
     except AppError as error:
-        _fail(f"{error.title}. {error}", *([hint] if isinstance(error, Unavailable) else []))
+        fail(f"{error.title}. {error}", *([hint] if isinstance(error, Unavailable) else []))
     except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__]
-        _fail(f"That did not work: {reason[0]}", hint)
+        fail(f"That did not work: {reason[0]}", hint)
 
 
-def _fail(*lines: str) -> NoReturn:
+def fail(*lines: str) -> NoReturn:
     for line in lines:
         typer.echo(line, err=True)
     raise typer.Exit(1)
@@ -69,7 +69,7 @@ def serve(
     """Serve the API on BACKEND_PORT until it is told to stop."""
     from parley.cli.environment import prepare  # noqa: PLC0415
 
-    with _plainly():
+    with plainly():
         settings = load_settings()
         settings.check_serving()
         prepare()
@@ -79,11 +79,11 @@ def serve(
 
         # Each worker looks for itself; here it is said plainly, and before any of them is there.
         if faults := asyncio.run(refusals(settings)):
-            _fail(*faults)
+            fail(*faults)
         try:
             run(create_app, settings, host)
         except PortTaken as taken:
-            _fail(str(taken))
+            fail(str(taken))
 
 
 @app.command()
@@ -92,13 +92,13 @@ def migrate() -> None:
     from parley.cli.migrate import NotMigrated, upgrade  # noqa: PLC0415
 
     hint = "The schema is as the last line that says Applied left it. Mend it and migrate again."
-    with _plainly(hint):
+    with plainly(hint):
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format)
         try:
             upgrade(settings.migration_url)
         except NotMigrated as stopped:
-            _fail(*stopped.lines)
+            fail(*stopped.lines)
 
 
 @app.command()
@@ -133,14 +133,14 @@ def chat(
     from parley.cli.chat import Terminal  # noqa: PLC0415
     from parley.cli.refusals import Refused  # noqa: PLC0415
 
-    with _plainly():
+    with plainly():
         base_url = url or f"http://127.0.0.1:{load_settings().backend_port}"
         try:
             with Terminal(base_url) as terminal:
                 terminal.open_session(email)
                 terminal.talk(conversation, last=last)
         except Refused as refused:
-            _fail(str(refused))
+            fail(str(refused))
 
 
 @user.command("create")
@@ -236,11 +236,11 @@ def sweep_files(
     """
     from parley.cli.files import NotSwept, lines_of, sweep  # noqa: PLC0415
 
-    with _plainly():
+    with plainly():
         try:
             swept = asyncio.run(sweep(load_settings(), takes_away=not dry_run, takes_all=yes))
         except NotSwept as refused:
-            _fail(str(refused))
+            fail(str(refused))
     said = [json.dumps(asdict(swept), default=str)] if as_json else lines_of(swept)
     typer.echo("\n".join(said))
     raise typer.Exit(1 if swept.lost else 0)
@@ -250,20 +250,18 @@ def _new_password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
-        _fail(
-            "There is no terminal to ask for the password on: pipe it in, with --password-stdin."
-        )
+        fail("There is no terminal to ask for the password on: pipe it in, with --password-stdin.")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
 def _change_accounts(change: Callable[[Settings], Coroutine[Any, Any, Result]]) -> Result:
     from parley.cli.users import Rejected  # noqa: PLC0415
 
-    with _plainly():
+    with plainly():
         try:
             return asyncio.run(change(load_settings()))
         except Rejected as refused:
-            _fail(str(refused))
+            fail(str(refused))
 
 
 def _say_done(what: str, user_id: str, *, as_json: bool) -> None:

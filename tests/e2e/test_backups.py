@@ -1,0 +1,176 @@
+"""`parley backup` while `parley serve` writes, and what `parley restore` makes of it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+
+from tests.processes import SLOW_SERVER, Server, account, say, until
+from tests.transcripts import read_whole
+
+WRITERS = 3
+BACKUPS = 2
+
+
+def parley(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "parley.cli", *command], cwd=folder, env=os.environ | variables,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def done(folder: Path, *command: str) -> dict[str, Any]:
+    ended = parley(folder, *command, "--json")
+    assert 0 == ended.returncode, ended.stderr
+    assert "" == ended.stderr
+    said: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return said
+
+
+def write(client: httpx.Client, until_told: Event, written: list[str]) -> None:
+    """Turns and files, one after the other, and a file that goes again."""
+    conversation_id = None
+    while not until_told.is_set():
+        content = f"file {len(written)} of {id(written)}".encode()
+        file = client.post("/files", files={"file": ("a.txt", content, "text/plain")}).json()
+        body = {
+            "message": f"message {len(written)}",
+            "conversation_id": conversation_id,
+            "attachments": [file["id"]],
+        }
+        answer = client.post("/me/chat", json=body)
+        assert 200 == answer.status_code, answer.text
+        conversation_id = answer.json()["conversation_id"]
+        written.append(conversation_id)
+        gone = client.post("/files", files={"file": ("b.txt", b"gone", "text/plain")}).json()
+        assert client.delete(f"/files/{gone['id']}").is_success
+
+
+@contextmanager
+def writers(server: Server) -> Iterator[list[list[str]]]:
+    told = Event()
+    written: list[list[str]] = [[] for _ in range(WRITERS)]
+    with ThreadPoolExecutor(WRITERS) as threads:
+
+        def run(number: int) -> None:
+            with account(server.url, f"writer-{number}@example.com") as client:
+                write(client, told, written[number])
+
+        running = [threads.submit(run, number) for number in range(WRITERS)]
+        try:
+            until(lambda: all(written) or any(one.done() for one in running))
+            yield written
+        finally:
+            told.set()
+    for one in running:
+        one.result()
+
+
+def until_all_have_written(written: list[list[str]]) -> list[int]:
+    """And how many turns each has been answered by then."""
+    before = [len(turns) for turns in written]
+    until(lambda: all(len(turns) > b for turns, b in zip(written, before, strict=True)))
+    return [len(turns) for turns in written]
+
+
+def check(server: Server, number: int, at_least: int) -> None:
+    """Everything that this writer was answered before the backup is there, whole and gapless."""
+    with account(server.url, f"writer-{number}@example.com") as client:
+        (conversation,) = client.get("/conversations").json()["items"]
+        asked, replies = read_whole(client, conversation["id"])
+        assert [f"message {n}" for n in range(len(asked))] == [one["content"] for one in asked]
+        assert at_least <= len(asked)
+        for message, reply in zip(asked, replies, strict=True):
+            assert reply["content"].startswith(f"You said: {message['content']}\n")
+            for file in message["attachments"]:
+                content = client.get(f"/files/{file['id']}/content")
+                assert 200 == content.status_code
+                assert file["sha256"] == sha256(content.content).hexdigest()
+        # A turn that was running then does not hold it up.
+        assert "You said: on" in say(client, "on", conversation["id"])["reply"]["content"]
+
+
+class TestUnderWriters:
+    def test_every_backup_has_every_turn_that_was_answered_before_it_whole(self, tmp_path: Path):
+        here = tmp_path / "here"
+        here.mkdir()
+        assert 0 == parley(here, "migrate").returncode
+        taken: list[tuple[str, list[int]]] = []
+        with Server(here) as server, writers(server) as written:
+            for _ in range(BACKUPS):
+                answered = until_all_have_written(written)
+                taken.append((done(here, "backup")["folder"], answered))
+
+        for folder, answered in taken:
+            there = tmp_path / folder.replace("/", "-")
+            there.mkdir()
+            manifest = done(there, "restore", "--from", str(here / folder))
+            assert [] == manifest["lost"]
+            with Server(there) as server:
+                for number, at_least in enumerate(answered):
+                    check(server, number, at_least)
+
+
+class TestRunningTurn:
+    def test_what_was_running_ends_failed_and_its_conversation_goes_on(self, tmp_path: Path):
+        here, there = tmp_path / "here", tmp_path / "there"
+        for folder in (here, there):
+            folder.mkdir()
+        assert 0 == parley(here, "migrate").returncode
+        with Server(here, *SLOW_SERVER) as server, account(server.url) as client:
+            made = client.post("/conversations", json={}).json()
+            body = {"message": "lost", "conversation_id": made["id"], "stream": True}
+            with client.stream("POST", "/me/chat", json=body) as stream:
+                lines = stream.iter_lines()
+                turn = next(line for line in lines if line.startswith("data: "))
+                turn_id = json.loads(turn.removeprefix("data: "))["turn_id"]
+                while next(lines) != 'data: {"text":"first "}':
+                    pass
+                folder = done(here, "backup")["folder"]
+            (here / "go").touch()
+
+        done(there, "restore", "--from", str(here / folder))
+        with Server(there) as server, account(server.url) as client:
+            assert "You said: found" in say(client, "found", made["id"])["reply"]["content"]
+            lost = client.get(f"/turns/{turn_id}").json()
+            assert ("failed", "lost") == (lost["status"], lost["message"]["content"])
+            asked, _ = read_whole(client, made["id"])
+        assert ["found"] == [one["content"] for one in asked]
+
+
+class TestCommand:
+    def test_nobody_else_reads_what_it_writes(self, tmp_path: Path):
+        assert 0 == parley(tmp_path, "migrate").returncode
+        with Server(tmp_path) as server, account(server.url) as client:
+            client.post("/files", files={"file": ("a.txt", b"hello", "text/plain")})
+        folder = tmp_path / done(tmp_path, "backup")["folder"]
+
+        assert 5 == len([*folder.rglob("*")])
+        for path in (folder.parent, folder, *folder.rglob("*")):
+            assert 0 == path.stat().st_mode & 0o077, path
+
+    def test_what_is_refused_is_a_line_and_exit_1(self, tmp_path: Path):
+        refused = parley(tmp_path, "backup")
+        assert (1, "") == (refused.returncode, refused.stdout)
+        assert "There is no database at var/parley.db\n" == refused.stderr
+
+        nothing = parley(tmp_path, "restore", "--from", "var/backups/none")
+        assert (1, "") == (nothing.returncode, nothing.stdout)
+        assert "manifest.json cannot be read: No such file" in nothing.stderr
+
+    def test_a_person_is_told_what_is_in_it(self, tmp_path: Path):
+        assert 0 == parley(tmp_path, "migrate").returncode
+        told = parley(tmp_path, "backup", "--to", "elsewhere", "--keep", "1")
+
+        (folder,) = (tmp_path / "elsewhere").iterdir()
+        assert f"elsewhere/{folder.name}\n  1 rows of 9 tables, " in told.stdout
+        assert told.stdout.endswith(" bytes\n  0 files, 0 bytes\n")
