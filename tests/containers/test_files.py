@@ -140,10 +140,12 @@ class TestNginx:
 
 
 class TestVolume:
-    def test_it_is_the_apis_alone_and_what_is_set_to_nothing_leads_there(self, stack: Stack):
+    def test_it_is_the_apis_and_their_groups_and_what_is_set_to_nothing_leads_there(
+        self, stack: Stack
+    ):
         stats = stack.run_in("api", "stat", "--format=%u:%g %a", "/var/lib/parley", FOLDER)
 
-        assert ["10001:10001 700"] * 2 == stats.splitlines()
+        assert ["10001:10001 770"] * 2 == stats.splitlines()
         default = Settings.model_fields["files_url"].default.removeprefix("file://")
         assert FOLDER == stack.run_in("api", "realpath", default).strip()
 

@@ -105,14 +105,16 @@ class TestApi:
             if "COMPOSE_PROJECT_NAME" in service.get("image", "")
         }
         assert (
-            dict.fromkeys(("migrate", "sweep", "api-2", "api-3"), "${COMPOSE_PROJECT_NAME}-api")
+            dict.fromkeys(
+                ("migrate", "sweep", "backup", "api-2", "api-3"), "${COMPOSE_PROJECT_NAME}-api"
+            )
             | {"auth-migrate": "${COMPOSE_PROJECT_NAME}-auth"}
             == built
         )
         for name in ("secrets", "postgres", "redis"):
             assert built.keys().isdisjoint(services[name].get("depends_on", {})), name
 
-    def test_only_the_migration_and_the_sweep_are_told_the_owners_url(
+    def test_only_the_migration_the_sweep_and_the_backup_are_told_the_owners_url(
         self, services: dict[str, Service]
     ):
         told = {
@@ -122,14 +124,14 @@ class TestApi:
                 key.startswith("DATABASE_MIGRATION_URL") for key in service.get("environment", {})
             )
         }
-        assert {"migrate", "sweep"} == told
+        assert {"migrate", "sweep", "backup", "dump"} == told
 
 
 class TestFiles:
     @pytest.fixture
     def users(self, services: dict[str, Service], apis: list[Service]) -> list[Service]:
-        """The APIs, and what sweeps."""
-        return [*apis, services["sweep"]]
+        """The APIs, what sweeps and what backs up."""
+        return [*apis, services["sweep"], services["backup"]]
 
     def test_all_are_told_of_one_place(self, users: list[Service]):
         names = {
@@ -153,16 +155,16 @@ class TestFiles:
             for volume in service.get("volumes", [])
             if volume["source"] == "files"
         }
-        assert dict.fromkeys(("api", "api-2", "api-3", "sweep"), mounted) == having
+        assert dict.fromkeys(("api", "api-2", "api-3", "sweep", "backup"), mounted) == having
 
-    def test_the_image_has_that_folder_for_its_user_alone(self):
+    def test_the_image_has_that_folder_for_its_user_and_its_group_alone(self):
         dockerfile = ROOT / "services/api/Dockerfile"
         image = Image.of(dockerfile)
         owner, _, group = image.user.partition(":")
 
         assert DEFAULTS["FILES_URL"] == image.environment["FILES_URL"]
         assert (
-            f"install --directory --owner={owner} --group={group} --mode=0700"
+            f"install --directory --owner={owner} --group={group} --mode=0770"
             " /var/lib/parley /var/lib/parley/files "
         ) in dockerfile.read_text()
 
@@ -170,6 +172,36 @@ class TestFiles:
         for user in users:
             assert {"data", "front"} == {*user["networks"]}
             assert ["host.docker.internal:host-gateway"] == user["extra_hosts"]
+
+
+class TestBackup:
+    """`make` says as whom they run, and what they write is that user's."""
+
+    def test_both_write_to_one_folder_that_is_there_before(self, services: dict[str, Service]):
+        folders = [
+            volume
+            for name in ("dump", "backup")
+            for volume in services[name]["volumes"]
+            if volume["target"] == "/backups"
+        ]
+        assert [
+            {
+                "type": "bind",
+                "source": "${BACKUPS:-./var/backups}",
+                "target": "/backups",
+                "bind": {"create_host_path": False},
+            }
+        ] * 2 == folders
+
+    def test_whoever_copies_the_files_is_of_the_group_that_has_them(
+        self, services: dict[str, Service]
+    ):
+        _, _, group = Image.of(ROOT / "services/api/Dockerfile").user.partition(":")
+
+        assert [group] == services["backup"]["group_add"]
+
+    def test_the_dump_is_made_by_tools_of_the_servers_release(self, services: dict[str, Service]):
+        assert services["postgres"]["image"] == services["dump"]["image"]
 
 
 class TestServices:
@@ -183,14 +215,14 @@ class TestServices:
                     service["deploy"]["resources"]["limits"]
                 ), name
 
-    def test_each_is_on_an_inner_network_but_those_that_clients_reach_and_the_sweep(
+    def test_each_is_on_an_inner_network_but_what_clients_reach_or_what_copies_files(
         self, services: dict[str, Service]
     ):
         outside = {
             name for name, service in services.items() if "front" in service.get("networks", [])
         }
         published = {"api", "auth", "grafana", "nginx", "prometheus"}
-        assert published | {"api-2", "api-3", "sweep"} == outside
+        assert published | {"api-2", "api-3", "backup", "sweep"} == outside
         assert published == {name for name, service in services.items() if "ports" in service}
         for name in published:
             assert services[name]["ports"][0].startswith("127.0.0.1:"), name
@@ -209,7 +241,8 @@ class TestServices:
                 *("pgbouncer", "postgres", "redis"),
             )
         }
-        others = {"api-2": "api", "api-3": "api", "auth-migrate": "auth", "sweep": "migrate"}
+        others = {"api-2": "api", "api-3": "api", "auth-migrate": "auth"}
+        others |= dict.fromkeys(("sweep", "backup", "dump"), "migrate")
         assert own | others == seen
         for name in seen:
             assert all(

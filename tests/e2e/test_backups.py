@@ -4,20 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
-from threading import Event
 from typing import Any
 
-import httpx
-
-from tests.processes import SLOW_SERVER, Server, account, say, until
+from tests.processes import SLOW_SERVER, Server, account, say
 from tests.transcripts import read_whole
+from tests.writers import check, until_all_have_written, writing
 
-WRITERS = 3
 BACKUPS = 2
 
 
@@ -36,76 +29,13 @@ def done(folder: Path, *command: str) -> dict[str, Any]:
     return said
 
 
-def write(client: httpx.Client, until_told: Event, written: list[str]) -> None:
-    """Turns and files, one after the other, and a file that goes again."""
-    conversation_id = None
-    while not until_told.is_set():
-        content = f"file {len(written)} of {id(written)}".encode()
-        file = client.post("/files", files={"file": ("a.txt", content, "text/plain")}).json()
-        body = {
-            "message": f"message {len(written)}",
-            "conversation_id": conversation_id,
-            "attachments": [file["id"]],
-        }
-        answer = client.post("/me/chat", json=body)
-        assert 200 == answer.status_code, answer.text
-        conversation_id = answer.json()["conversation_id"]
-        written.append(conversation_id)
-        gone = client.post("/files", files={"file": ("b.txt", b"gone", "text/plain")}).json()
-        assert client.delete(f"/files/{gone['id']}").is_success
-
-
-@contextmanager
-def writers(server: Server) -> Iterator[list[list[str]]]:
-    told = Event()
-    written: list[list[str]] = [[] for _ in range(WRITERS)]
-    with ThreadPoolExecutor(WRITERS) as threads:
-
-        def run(number: int) -> None:
-            with account(server.url, f"writer-{number}@example.com") as client:
-                write(client, told, written[number])
-
-        running = [threads.submit(run, number) for number in range(WRITERS)]
-        try:
-            until(lambda: all(written) or any(one.done() for one in running))
-            yield written
-        finally:
-            told.set()
-    for one in running:
-        one.result()
-
-
-def until_all_have_written(written: list[list[str]]) -> list[int]:
-    """And how many turns each has been answered by then."""
-    before = [len(turns) for turns in written]
-    until(lambda: all(len(turns) > b for turns, b in zip(written, before, strict=True)))
-    return [len(turns) for turns in written]
-
-
-def check(server: Server, number: int, at_least: int) -> None:
-    """Everything that this writer was answered before the backup is there, whole and gapless."""
-    with account(server.url, f"writer-{number}@example.com") as client:
-        (conversation,) = client.get("/conversations").json()["items"]
-        asked, replies = read_whole(client, conversation["id"])
-        assert [f"message {n}" for n in range(len(asked))] == [one["content"] for one in asked]
-        assert at_least <= len(asked)
-        for message, reply in zip(asked, replies, strict=True):
-            assert reply["content"].startswith(f"You said: {message['content']}\n")
-            for file in message["attachments"]:
-                content = client.get(f"/files/{file['id']}/content")
-                assert 200 == content.status_code
-                assert file["sha256"] == sha256(content.content).hexdigest()
-        # A turn that was running then does not hold it up.
-        assert "You said: on" in say(client, "on", conversation["id"])["reply"]["content"]
-
-
 class TestUnderWriters:
     def test_every_backup_has_every_turn_that_was_answered_before_it_whole(self, tmp_path: Path):
         here = tmp_path / "here"
         here.mkdir()
         assert 0 == parley(here, "migrate").returncode
         taken: list[tuple[str, list[int]]] = []
-        with Server(here) as server, writers(server) as written:
+        with Server(here) as server, writing(server.url) as written:
             for _ in range(BACKUPS):
                 answered = until_all_have_written(written)
                 taken.append((done(here, "backup")["folder"], answered))
@@ -117,7 +47,7 @@ class TestUnderWriters:
             assert [] == manifest["lost"]
             with Server(there) as server:
                 for number, at_least in enumerate(answered):
-                    check(server, number, at_least)
+                    check(server.url, number, at_least)
 
 
 class TestRunningTurn:

@@ -13,18 +13,14 @@ import pytest
 
 from parley.cli.backups import BackedUp, Refused, back_up, lines_of, restore
 from parley.cli.migrate import upgrade
-from parley.core.database import create_engine
 from parley.core.ids import new_id
 from parley.core.settings import InvalidSettings, Settings
 from parley.crud.objects import backups
 from parley.crud.objects.backups import Backup, NotWhole, Unfinished
 from parley.crud.ports import SCHEMA_REVISION
 from parley.crud.sql import sqlite_copy
-from parley.crud.sql.emptiness import table_with_rows
-from parley.crud.sql.ledger import LedgerClosed
 from parley.schemas.files import FileMetadata
 from parley.wiring import open_blobs
-from tests.databases import DatabaseUrls
 from tests.factories import (
     PROBLEM,
     accept,
@@ -404,13 +400,23 @@ class TestRefused:
         restore(there.settings, folder, only_files=False)
         assert filled.bytes() == there.bytes()
 
-    def test_files_of_a_dump_go_to_no_other_database(self, filled: Place, there: Place, to: Path):
-        folder = back_up(begun(to) and filled.settings, to, only_files=True, keep=None).folder
+    def test_files_of_a_dump_are_put_back_and_the_dump_itself_is_not(
+        self, filled: Place, there: Place, to: Path
+    ):
+        lines = [
+            f"{sha256(content).hexdigest()}  files/{name}"
+            for name, content in filled.bytes().items()
+        ]
+        folder = back_up(
+            begun(to, *lines) and filled.settings, to, only_files=True, keep=None
+        ).folder
 
-        with pytest.raises(Refused, match="DATABASE_MIGRATION_URL"):
-            restore(there.settings, folder, only_files=True)
         with pytest.raises(Refused, match=r"has database\.dump"):
             restore(there.settings, folder, only_files=False)
+        assert {} == there.bytes()
+        assert 2 == restore(there.settings, folder, only_files=True).files.count
+        assert filled.bytes() == there.bytes()
+        assert not there.database.exists()
 
 
 class TestOlder:
@@ -423,26 +429,3 @@ class TestOlder:
 
         restore(there.settings, folder, only_files=False)
         assert [f"sqlite:///{there.database}"] == brought
-
-
-class TestEmptiness:
-    """Of a PostgreSQL database, before the files of its dump are put back."""
-
-    async def test_one_that_is_migrated_and_has_nobodys_rows_is_empty(
-        self, postgres: DatabaseUrls, alice: str
-    ):
-        store = patient_store(postgres.api)
-        await store.renew(new_id())
-        assert await self.table(postgres.owner) is None
-        await make_conversation(store, alice)
-        await store.close()
-
-        assert "conversations" == await self.table(postgres.owner)
-
-    async def test_to_a_role_that_sees_no_rows_none_is_empty(self, postgres: DatabaseUrls):
-        with pytest.raises(LedgerClosed):
-            await self.table(postgres.api)
-
-    async def table(self, url: str) -> str | None:
-        engine = create_engine(url, timeout_seconds=TIMEOUT_SECONDS)
-        return await table_with_rows(engine, timeout_seconds=TIMEOUT_SECONDS)

@@ -19,7 +19,6 @@ from parley.crud.objects.backups import Backup, Busy, NotWhole, Unfinished
 from parley.crud.objects.folder import FolderBlobs
 from parley.crud.ports import SCHEMA_REVISION
 from parley.crud.sql import sqlite_copy
-from parley.crud.sql.emptiness import table_with_rows
 from parley.crud.sql.ledger import LedgerClosed, SqlLedger
 from parley.crud.sql.sqlite_copy import Unfit
 from parley.schemas.backups import KeptFile, Manifest, Snapshot
@@ -117,10 +116,8 @@ def restore(settings: Settings, folder: Path, *, only_files: bool) -> Manifest:
     backup = Backup(folder)
     try:
         manifest = _fit(backup, "database.dump" if only_files else "database.sqlite")
-        if database is None:
-            asyncio.run(_require_empty(settings))
-        else:
-            copy = folder / manifest.database.name
+        copy = folder / manifest.database.name
+        if database is not None:
             _require_rows(copy, manifest)
             sqlite_copy.require_empty(database)
         asyncio.run(_put_files_back(settings, backup))
@@ -153,21 +150,6 @@ def _fit(backup: Backup, name: str) -> Manifest:
 def _require_rows(copy: Path, manifest: Manifest) -> None:
     if manifest.rows != sqlite_copy.rows_of(copy):
         msg = f"{copy} has other rows than its manifest says"
-        raise Refused(msg)
-
-
-async def _require_empty(settings: Settings) -> None:
-    limit = settings.database_timeout_seconds
-    engine = create_engine(settings.migration_url, timeout_seconds=limit)
-    if engine.dialect.name == "sqlite":
-        msg = "DATABASE_MIGRATION_URL: is not set to the PostgreSQL that the dump is for"
-        raise Refused(msg)
-    try:
-        table = await table_with_rows(engine, timeout_seconds=limit)
-    except LedgerClosed:
-        raise Refused(_NOT_THE_OWNERS) from None
-    if table is not None:
-        msg = f"The database is not empty, {table} has rows: restore into a new one"
         raise Refused(msg)
 
 
