@@ -102,7 +102,7 @@ check-deploy: .venv/.dev ## Kubernetes, Compose, Dockerfiles: what must hold of 
 	$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml')
 	$(BIN)/hadolint $$(git ls-files '*Dockerfile')
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.test.yml \
-		tests/containers/neon/compose.yml tests/containers/neon/world.yml
+		deploy/postgres/archive.yml tests/containers/neon/compose.yml tests/containers/neon/world.yml
 	$(BIN)/pytest tests/deploy
 
 .PHONY: fix

@@ -204,6 +204,36 @@ class TestBackup:
         assert services["postgres"]["image"] == services["dump"]["image"]
 
 
+class TestArchive:
+    """What deploy/postgres/archive.yml lays over it."""
+
+    @pytest.fixture
+    def over(self) -> dict[str, Service]:
+        text = (ROOT / "deploy/postgres/archive.yml").read_text()
+        return dict(yaml.safe_load(text)["services"])
+
+    def test_what_it_adds_is_confined_and_of_the_servers_release(
+        self, over: dict[str, Service], services: dict[str, Service]
+    ):
+        assert {"wal", "postgres", "recover"} == over.keys()
+        for name in ("wal", "recover"):
+            assert over[name]["read_only"], name
+            assert ["ALL"] == over[name]["cap_drop"], name
+            assert ["no-new-privileges:true"] == over[name]["security_opt"], name
+            assert "none" == over[name]["network_mode"], name
+            assert services["postgres"]["image"] == over[name]["image"]
+            assert services["postgres"]["user"] == over[name]["user"]
+
+    def test_the_servers_log_is_there_before_it_and_only_read_to_recover(
+        self, over: dict[str, Service]
+    ):
+        assert (
+            "service_completed_successfully" == over["postgres"]["depends_on"]["wal"]["condition"]
+        )
+        (log,) = [v for v in over["recover"]["volumes"] if v["source"] == "wal"]
+        assert log["read_only"]
+
+
 class TestServices:
     def test_each_is_confined_and_bounded(self, services: dict[str, Service]):
         for name, service in services.items():
