@@ -27,6 +27,7 @@ RESERVED_CONNECTIONS = 10
 DAY_SECONDS = 86400
 
 S3, VOLUME = (f"- ../../components/files-{place}" for place in ("s3", "volume"))
+BACKUP = "- ../../components/backup"
 
 
 @pytest.fixture(scope="session")
@@ -334,6 +335,118 @@ class TestFiles:
 
         assert Settings().upload_max_bytes + FORM_BYTES_MAX < int(megabytes) * 1024**2
         assert "off" == said["proxy-request-buffering"]
+
+
+class TestBackup:
+    @pytest.fixture(params=["on_s3", "on_a_volume"])
+    def backing_up(self, request: pytest.FixtureRequest, tree: Path) -> Manifests:
+        """Production, with files in either place."""
+        change(tree, "production", f"  # {BACKUP}\n", f"  {BACKUP}\n")
+        if request.param == "on_a_volume":
+            change(tree, "production", f"  {S3}\n", f"  # {S3}\n")
+            change(tree, "production", f"  # {VOLUME}\n", f"  {VOLUME}\n")
+        return Manifests.of("production", tree)
+
+    @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
+    def test_kubernetes_knows_every_kind_and_every_field(
+        self, backing_up: Manifests, version: str
+    ):
+        for manifest in backing_up:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+    def test_each_keeps_the_restricted_profile(self, backing_up: Manifests):
+        TestPods().test_each_keeps_the_restricted_profile_and_a_read_only_root(backing_up)
+        TestPods().test_each_image_has_a_tag_that_stays(backing_up)
+
+    def test_the_database_is_dumped_and_behind_it_its_files_are_copied(
+        self, backing_up: Manifests
+    ):
+        database, files = containers(pod_of(backing_up, "parley-backup"))
+        (api,) = containers(backing_up.api)
+
+        assert ["bash", "/scripts/backup.sh", "/backups"] == [
+            *database["command"],
+            *database["args"],
+        ]
+        assert ["backup", "files", "--to", "/backups"] == files["args"][:4]
+        assert "command" not in files
+        assert api["image"] == files["image"]
+
+    def test_a_restore_looks_puts_back_the_bytes_then_the_rows_and_migrates_when_asked(
+        self, backing_up: Manifests
+    ):
+        job = backing_up.one("CronJob", "parley-restore")
+        words = [
+            " ".join([*container.get("command", ["parley"]), *container["args"]])
+            for container in containers(pod_of(backing_up, "parley-restore"))
+        ]
+
+        assert [
+            "bash /scripts/restore.sh --look",
+            "parley restore files --from /backups/NAME",
+            "bash /scripts/restore.sh /backups/NAME",
+            "parley migrate",
+        ] == words
+        assert job["spec"]["suspend"] is True
+
+    def test_what_dumps_is_of_the_release_of_the_server_that_is_tried_out(
+        self, backing_up: Manifests, development: Manifests
+    ):
+        (server,) = containers(development.one("StatefulSet", "postgres")["spec"]["template"])
+        for name in ("parley-backup", "parley-restore"):
+            images = {c["image"] for c in containers(pod_of(backing_up, name)) if "command" in c}
+            assert {server["image"]} == images
+
+    def test_the_scripts_are_those_of_compose(self, backing_up: Manifests):
+        scripts = backing_up.one("ConfigMap", "backup-scripts")
+        folder = ROOT / "deploy/postgres/backup"
+
+        assert {path.name: path.read_text() for path in folder.glob("*.sh")} == scripts["data"]
+        for name in ("parley-backup", "parley-restore"):
+            volumes = pod_of(backing_up, name)["spec"]["volumes"]
+            assert {
+                "name": "scripts",
+                "configMap": {"name": scripts["metadata"]["name"]},
+            } in volumes
+
+    def test_both_have_the_files_of_the_api_and_a_volume_of_their_own(self, backing_up: Manifests):
+        (sweep,) = containers(backing_up.sweep)
+        claims = {claim["metadata"]["name"] for claim in backing_up.every("PersistentVolumeClaim")}
+        for name in ("parley-backup", "parley-restore"):
+            pod = pod_of(backing_up, name)
+            (files,) = [c for c in containers(pod) if c["name"] == "files"]
+            assert sweep["env"] == files["env"]
+            assert sweep["envFrom"] == files["envFrom"]
+            mounted = {mount["name"]: mount["mountPath"] for mount in files["volumeMounts"]}
+            swept = {mount["name"]: mount["mountPath"] for mount in sweep["volumeMounts"]}
+            assert swept | {"backups": "/backups"} == mounted
+            assert claims == {
+                volume["persistentVolumeClaim"]["claimName"]
+                for volume in pod["spec"]["volumes"]
+                if "persistentVolumeClaim" in volume
+            }
+
+    def test_they_reach_the_database_and_what_files_are_in_and_nothing_else(
+        self, backing_up: Manifests
+    ):
+        for name in ("parley-backup", "parley-restore"):
+            pod = pod_of(backing_up, name)
+            assert backing_up.ways_out(backing_up.sweep) == backing_up.ways_out(pod)
+            ways = {way for p in backing_up.policies(pod) for way in p["spec"]["policyTypes"]}
+            assert {"Ingress", "Egress"} == ways
+
+    def test_one_backup_a_day_and_never_two_at_once(self, backing_up: Manifests):
+        job = backing_up.one("CronJob", "parley-backup")["spec"]
+
+        assert "Forbid" == job["concurrencyPolicy"]
+        assert re.fullmatch(r"\d+ \d+ \* \* \*", job["schedule"])
+        assert 0 < job["jobTemplate"]["spec"]["activeDeadlineSeconds"] < DAY_SECONDS
+        assert 0 == job["jobTemplate"]["spec"]["backoffLimit"]
+
+
+def pod_of(manifests: Manifests, cron_job: str) -> Manifest:
+    pod: Manifest = manifests.one("CronJob", cron_job)["spec"]["jobTemplate"]["spec"]["template"]
+    return pod
 
 
 class TestMigration:
