@@ -166,6 +166,7 @@ class TestTurns:
 
         for code in ("model-error", "model-timeout", "model-unavailable", "worker-lost"):
             assert gauge("parley_turns_total", outcome="failed", code=code) >= 0
+        assert gauge("parley_stream_log_failures_total", operation="append", reason="full") >= 0
 
 
 class TestDatabase:
@@ -263,7 +264,10 @@ class TestStreamLog:
         async with process.relaying():
             await process.begin(alice)
             await until(
-                lambda: counted("parley_stream_log_failures_total", operation="append") > 0
+                lambda: (
+                    counted("parley_stream_log_failures_total", operation="append", reason="full")
+                    > 0
+                )
             )
             log.refusal = None
             model.gate.set()

@@ -85,7 +85,7 @@ STREAM_LOG_SECONDS = Histogram(
 STREAM_LOG_FAILURES = Counter(
     "parley_stream_log_failures_total",
     "Times that the stream log did not take what was appended or give what was asked for.",
-    ["operation"],
+    ["operation", "reason"],
     registry=None,
 )
 TURNS_FOLLOWED = Gauge(

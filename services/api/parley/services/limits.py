@@ -70,6 +70,9 @@ class LimitService:
         self._chat = chat
         self._address = address
         self._account = address.third("account")
+        self._password = self._account._replace(name="password")
+        for quota in (chat, address, self._account, self._password, REFRESHES):
+            LIMITER_FALLBACKS.labels(quota.name)  # before the first, for its rate
         self._key = key
         self.attempts = Crowd("address-at-once", ATTEMPTS_AT_ONCE)
         self.password_changes = Crowd("password-at-once", PASSWORD_CHANGES_AT_ONCE)
@@ -94,7 +97,7 @@ class LimitService:
 
     async def password(self, user_id: str) -> Standing:
         """One who says that they know the password: as often as for one who logs in."""
-        return await self._hit(self._account._replace(name="password"), user_id)
+        return await self._hit(self._password, user_id)
 
     async def refresh(self, user_id: str) -> Standing:
         """One who goes on with a session: within the grace each time is a row more."""

@@ -46,6 +46,7 @@ class StreamService:
         max_per_user: int,
         renew_seconds: float = RENEW_SECONDS,
     ) -> None:
+        self._fallbacks = LIMITER_FALLBACKS.labels("streams")
         self._shared = shared
         self._max_per_user = max_per_user
         self._renew_seconds = renew_seconds
@@ -93,7 +94,7 @@ class StreamService:
         )
         if is_free is None:
             # This process knows only its own.
-            LIMITER_FALLBACKS.labels("streams").inc()
+            self._fallbacks.inc()
         return is_free is not False
 
     def _give_back(self, holder: str, slot_id: UUID) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,6 +14,7 @@ import structlog
 from parley.core.errors import (
     AppError,
     ConversationNotFound,
+    Full,
     InternalError,
     TurnNotFound,
     Unavailable,
@@ -101,6 +102,8 @@ class Relay:
     """
 
     def __init__(self, log: StreamLog, records: TurnRecords, runner: TurnRunner) -> None:
+        for operation, reason in product(("append", "read"), ("away", "full")):
+            STREAM_LOG_FAILURES.labels(operation, reason)  # before the first, for its rate
         self._log = log
         self._records = records
         self._runner = runner
@@ -257,8 +260,9 @@ def _measured(operation: str) -> Iterator[None]:
     try:
         with STREAM_LOG_SECONDS.labels(operation).time():
             yield
-    except Unavailable:
-        STREAM_LOG_FAILURES.labels(operation).inc()
+    except Unavailable as failure:
+        reason = "full" if isinstance(failure, Full) else "away"
+        STREAM_LOG_FAILURES.labels(operation, reason).inc()
         raise
 
 
