@@ -94,6 +94,24 @@ class Stack:
         ).strip()  # fmt: skip
 
     @contextmanager
+    def in_transaction(self, statement: str) -> Generator[None]:
+        """It was done as the superuser, and stays undecided; then it is undone."""
+        psql = ("psql", "--username=postgres", "--dbname=parley", "--quiet", "--tuples-only")
+        with subprocess.Popen(
+            [*self._command, "exec", "--no-TTY", "postgres", *psql],
+            cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as session:  # fmt: skip
+            assert session.stdin is not None
+            assert session.stdout is not None
+            session.stdin.write(f"BEGIN; {statement}; SELECT 'done';\n")
+            session.stdin.flush()
+            assert "done" == session.stdout.readline().strip()
+            try:
+                yield
+            finally:
+                session.stdin.close()
+
+    @contextmanager
     def another(self, service: str, volume: str, **variables: str) -> Generator[str]:
         """
         One more container of a service, with a volume at /full and settings of its own: what docker

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from tests.containers.conftest import Say
 from tests.containers.stack import Stack
-from tests.processes import account
+from tests.processes import account, until
 from tests.processes import say as say_to
 from tests.transcripts import read_whole
 from tests.writers import check, until_all_have_written, writing
@@ -24,6 +25,11 @@ pytestmark = pytest.mark.timeout(600)
 
 SCHEMA = ("pg_dump", "--username=postgres", "--schema-only", "--schema=public", "parley")
 FOLDER = "/var/lib/parley/files"
+# For a lock that it has asked for.
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE application_name = 'parley backup' AND wait_event_type = 'Lock'"
+)
 HELD = "held@example.com"
 
 
@@ -65,15 +71,23 @@ def hold(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def taken(stack: Stack, somebody: tuple[Path, str]) -> Taken:
-    """While turns and files are written, and files deleted."""
+    """
+    While turns and files are written, and files deleted; much of it between the count of the first
+    rows and the dump, and between the dump and the copies of the files.
+    """
     to, user = somebody
     held = hold(stack)
-    with writing(stack.url()) as written:
-        until_all_have_written(written)
-        answered = until_all_have_written(written)
-        done = stack.make("backup", to=str(to), **{"as": user})
+    with (
+        writing(stack.url()) as written,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        with stack.in_transaction("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE"):
+            answered = until_all_have_written(written)
+            making = threads.submit(stack.make, "backup", to=str(to), keep="1", **{"as": user})
+            until(lambda: "1" == stack.psql(WAITING) or making.done())
+            until_all_have_written(written)
+        done = making.result()
         assert 0 == done.returncode, done.stderr
-        until_all_have_written(written)
     (folder,) = to.iterdir()
     manifest = json.loads((folder / "manifest.json").read_text())
     return Taken(folder, manifest, answered, held, schema_of(stack))

@@ -262,6 +262,9 @@ class TestBackup:
         sqlite3.connect(tmp_path / "bare.db").close()
         with pytest.raises(Refused, match="parley migrate"):
             backed_up(Place(tmp_path / "bare.db", here.files), to)
+        (tmp_path / "no.db").write_text("a note, and no database" * 50)
+        with pytest.raises(Refused, match="file is not a database"):
+            backed_up(Place(tmp_path / "no.db", here.files), to)
         with pytest.raises(Refused, match="make backup"):
             back_up(Settings(database_url="postgresql://ann@127.0.0.1:1/x"), to, only_files=False, keep=None)  # fmt: skip
         with pytest.raises(InvalidSettings, match="FILES_URL"):

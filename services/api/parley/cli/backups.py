@@ -1,6 +1,7 @@
 """`parley backup` and `parley restore`: the embedded database and files, or the files of a dump."""
 
 import asyncio
+import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -61,7 +62,7 @@ def back_up(settings: Settings, to: Path, *, only_files: bool, keep: int | None)
                 unfinished.note(sqlite_copy.files_of(copy))
             backed_up = asyncio.run(_copy_files(settings, unfinished, snapshot))
             removed = backups.remove_old(to, keep) if keep else ()
-    except (Busy, NotWhole, Unfit) as refused:
+    except (Busy, NotWhole, Unfit, sqlite3.Error) as refused:
         raise Refused(str(refused)) from None
     except (StorageFull, FileStoreUnavailable) as failed:
         raise Refused(_not_copied(failed)) from failed
@@ -123,7 +124,7 @@ def restore(settings: Settings, folder: Path, *, only_files: bool) -> Manifest:
         asyncio.run(_put_files_back(settings, backup))
         if database is not None:
             sqlite_copy.copy_in(copy, database, _say_pages)
-    except (NotWhole, Unfit) as refused:
+    except (NotWhole, Unfit, sqlite3.Error) as refused:
         raise Refused(str(refused)) from None
     except (StorageFull, FileStoreUnavailable) as failed:
         raise Refused(_not_copied(failed)) from failed
