@@ -21,7 +21,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from parley.cli.environment import stand_alone
-from parley.cli.migrate import upgrade
+from parley.cli.migrate import NotMigrated, upgrade
 from parley.core.database import engine_url, is_of_neon_pooler
 from parley.core.settings import Settings
 
@@ -209,8 +209,8 @@ def explain(error: Exception) -> str:
     """In one line, and with what to do."""
     said = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
     match error:
-        case Refused():
-            return said
+        case Refused() | NotMigrated():
+            return str(error).replace("\n", " ")
         case ssl.SSLCertVerificationError():
             return (
                 f"Its certificate is not to be believed here: {error.verify_message}. Where the system has"
@@ -252,7 +252,7 @@ def main(
     try:
         is_well = set_up(chosen)
     except (
-        Refused, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
+        Refused, NotMigrated, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
     ) as error:  # fmt: skip
         typer.echo(explain(error), err=True)
         is_well = False

@@ -10,7 +10,10 @@ from parley.core.database import engine_url
 from tests.deploy.manifests import ROOT
 
 CONNECT = ROOT / "deploy/postgres/backup/connect.sh"
-NAMES = ("PGUSER", "PGPASSWORD", "PGHOST", "PGPORT", "PGDATABASE", "PGSSLMODE", "PGCHANNELBINDING")
+NAMES = (
+    *("PGUSER", "PGPASSWORD", "PGHOST", "PGPORT", "PGDATABASE"),
+    *("PGSSLMODE", "PGSSLROOTCERT", "PGCHANNELBINDING"),
+)
 SHOW = f"set -euo pipefail; . {CONNECT}; " + "".join(f'echo "${{{name}-}}";' for name in NAMES)
 
 
@@ -29,6 +32,7 @@ def told(**variables: str) -> subprocess.CompletedProcess[str]:
         "postgresql+asyncpg://ann:p$(id)`id`'\"w@10.0.0.1:6000/p",
         "postgresql://ann@[2001:db8::1]:5433/parley",
         "postgresql://ann:x@ep-a-b.eu-central-1.aws.neon.tech/neondb?sslmode=require&channel_binding=require",
+        "postgresql://ann:x@db.example.com/neondb?sslmode=verify-full&sslrootcert=system",
         "postgresql://ann:x@/parley?host=/run/postgresql",
     ],
 )
@@ -44,6 +48,7 @@ def test_it_is_understood_as_parley_understands_it(url: str):
         str(parsed.port or 5432),
         parsed.database,
         parsed.query.get("sslmode", ""),
+        parsed.query.get("sslrootcert", ""),
         parsed.query.get("channel_binding", ""),
     ] == done.stdout.splitlines()
 

@@ -22,6 +22,7 @@ IFS='&' read -ra query <<<"${BASH_REMATCH[12]}"
 for pair in "${query[@]}"; do
     case $pair in
     sslmode=*) export PGSSLMODE=${pair#*=} ;;
+    sslrootcert=*) export PGSSLROOTCERT=${pair#*=} ;;
     channel_binding=*) export PGCHANNELBINDING=${pair#*=} ;;
     host=*) PGHOST=$(decode "${pair#*=}") ;;
     esac

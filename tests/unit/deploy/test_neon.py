@@ -9,7 +9,17 @@ import asyncpg
 import pytest
 
 from deploy.neon import set_up
-from deploy.neon.set_up import Refused, ask, derive, explain, keep, known_url, pair, parse
+from deploy.neon.set_up import (
+    Refused,
+    ask,
+    derive,
+    explain,
+    keep,
+    known_url,
+    pair,
+    parse,
+)
+from parley.cli.migrate import NotMigrated
 
 CANARY = "npg_canary4711"
 HOST = "ep-quiet-lab-123456.eu-central-1.aws.neon.tech"
@@ -192,6 +202,7 @@ class TestExplain:
             (Refused("That has no URL: paste it"), "paste it"),
             (ssl.SSLCertVerificationError("x"), "SSL_CERT_FILE"),
             (asyncpg.InvalidPasswordError("password authentication failed"), "paste the URL anew"),
+            (NotMigrated("Another session holds a table.", "Run it again"), "Run it again"),
             (TimeoutError(), "does not answer in 60 s"),
             (OSError("Name or service not known"), "Name or service not known"),
         ],
