@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import logging
 import os
 import select
 from collections.abc import Generator
@@ -13,7 +12,6 @@ import pytest
 
 from parley.core import log_output
 from parley.core.log_output import LossyOutput, PromptOutput, QueuedOutput
-from parley.core.logging import configure_logging
 from tests.counts import Counted
 
 PATIENCE_SECONDS = 60
@@ -52,19 +50,8 @@ def pipe() -> Generator[Pipe]:
             assert pipe.reader == descriptor
 
 
-@pytest.fixture(autouse=True)
-def warned() -> Generator[StringIO]:
-    """What is logged of it, which is in a server behind what was dropped."""
-    configure_logging("INFO", "json")
-    (handler,) = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
-    output = StringIO()
-    handler.setStream(output)
-    yield output
-    configure_logging("WARNING", "json")
-
-
-def dropped(warned: StringIO) -> list[int]:
-    return [json.loads(line)["lines"] for line in warned.getvalue().splitlines()]
+def dropped(logged: StringIO) -> list[int]:
+    return [json.loads(line)["lines"] for line in logged.getvalue().splitlines()]
 
 
 @pytest.fixture(params=[PromptOutput, QueuedOutput])
@@ -84,7 +71,7 @@ class TestLossyOutput:
         assert b"0\n1\n2\n3\n4\n" == pipe.read(10)
 
     def test_who_reads_nothing_makes_nobody_wait_and_hears_how_much_was_lost(
-        self, output: LossyOutput, pipe: Pipe, warned: StringIO
+        self, output: LossyOutput, pipe: Pipe, logged: StringIO
     ):
         counted = Counted()
         held_back = pipe.fill()
@@ -94,13 +81,13 @@ class TestLossyOutput:
         lost = int(counted("parley_log_lines_dropped_total"))
         # The queue has some, and one is in the thread's hands.
         assert 100 - 11 <= lost <= 100
-        assert [] == dropped(warned)
+        assert [] == dropped(logged)
 
         pipe.read(held_back + (100 - lost) * len("a line\n"))
         output.write("again\n")
 
         assert b"again\n" == pipe.read(6)
-        assert [lost] == dropped(warned)
+        assert [lost] == dropped(logged)
 
     def test_who_has_gone_is_no_error(self, output: LossyOutput, pipe: Pipe):
         counted = Counted()
