@@ -63,7 +63,7 @@ class Stack:
         given = {"COMPOSE": shlex.join(self._command), **variables}
         return subprocess.run(
             ["make", target, *(f"{name}={value}" for name, value in given.items())],
-            cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False,
+            cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def up(self) -> None:
@@ -99,7 +99,7 @@ class Stack:
         psql = ("psql", "--username=postgres", "--dbname=parley", "--quiet", "--tuples-only")
         with subprocess.Popen(
             [*self._command, "exec", "--no-TTY", "postgres", *psql],
-            cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as session:  # fmt: skip
             assert session.stdin is not None
             assert session.stdout is not None
