@@ -48,8 +48,8 @@ class Server:
     `kill` is kill -9, `stop` is SIGTERM; leaving the context stops what still runs.
     """
 
-    logs: ClassVar[set[Path]] = set()
-    """Of all that were made."""
+    made: ClassVar[list[Self]] = []
+    """All of them."""
 
     def __init__(self, folder: Path, *command: str, **variables: str) -> None:
         self.port = free_port()
@@ -59,14 +59,17 @@ class Server:
             word.replace("PORT", str(self.port))
             for word in command or (sys.executable, "-m", "parley.cli", "serve")
         ]
-        self._variables = variables
-        self._log = folder / f"server-{self.port}.log"
-        self.logs.add(self._log)
+        self.variables = variables
+        self.log = folder / f"server-{self.port}.log"
+        self.made.append(self)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def output(self) -> str:
-        return self._log.read_text()
+        return self.log.read_text()
+
+    def has_logged_since(self, moment: float) -> bool:
+        return self.log.exists() and self.log.stat().st_mtime >= moment
 
     def start(self, *, stderr: int | None = None) -> Self:
         """What it logs goes to `stderr` instead, if there is one."""
@@ -80,8 +83,8 @@ class Server:
             "RATE_LIMIT_CHAT": "10000/minute",
             "RATE_LIMIT_AUTH": "10000/minute",
         }
-        environment = os.environ | ours | self._variables
-        with self._log.open("ab") as log:
+        environment = os.environ | ours | self.variables
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=self._folder, env=environment, stdout=log, stderr=stderr or log,
                 start_new_session=True,

@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -11,10 +13,20 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gunicorn.arbiter import Arbiter
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.events import ServerEvent, parse
-from tests.processes import SLOW_SERVER, Server, account, get, say, until
+from tests.processes import (
+    SLOW_SERVER,
+    START_SECONDS,
+    Server,
+    account,
+    free_port,
+    get,
+    say,
+    until,
+)
 
 
 @contextmanager
@@ -268,6 +280,31 @@ class TestWorkers:
         """As in a copy of `.env.example`; gunicorn itself would fail."""
         with Server(tmp_path, DATABASE_URL=sqlite_url, WEB_CONCURRENCY="") as server:
             assert 1 == len(server.workers())
+
+
+class TestBoot:
+    def test_what_a_worker_dies_of_is_not_quoted(self, tmp_path: Path):
+        program = """
+from parley.cli.environment import prepare
+
+def die(settings):
+    raise ValueError("canary-4711")
+
+prepare()
+from parley.cli.serve import run
+from parley.core.settings import load_settings
+run(die, load_settings(), "127.0.0.1")
+"""
+        variables = {"BACKEND_PORT": str(free_port()), "LOG_LEVEL": "DEBUG"}
+        dead = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | variables,
+            capture_output=True, text=True, check=False, timeout=START_SECONDS,
+        )  # fmt: skip
+        lines = [json.loads(line) for line in dead.stderr.splitlines()]
+
+        assert Arbiter.WORKER_BOOT_ERROR == dead.returncode
+        assert "ValueError" in {line.get("exception") for line in lines}
+        assert "canary-4711" not in dead.stdout + dead.stderr
 
 
 class TestUnreadLog:

@@ -160,6 +160,21 @@ class TestTurns:
         assert expected == turns(counted)
         await dead.runner.stop(grace_seconds=0)
 
+    async def test_one_that_was_taken_for_lost_is_counted_once_though_its_process_comes_back(
+        self, store: Store, alice: str, counted: Counted
+    ):
+        model = Gated("half ")
+        frozen, there = Process(store, model), Process(store, Scripted("ok"))
+        started = await frozen.begin(alice)
+        await model.asked.wait()
+        await store.forget(frozen.worker.id)
+        await there.turns.get(alice, started.turn_id)
+
+        model.gate.set()
+        await frozen.idle()
+
+        assert {("failed", "worker-lost"): 1} == turns(counted)
+
     async def test_every_rate_begins_at_nothing(self, store: Store):
         """Else the first failure of its kind would be in no rate."""
         Process(store, Scripted())
@@ -192,6 +207,12 @@ class TestDatabase:
         await third
 
         assert (0, 0) == (in_use(), waiting())
+
+    async def test_what_is_closed_may_open_none(self, small: SqlStore):
+        """As what looks at the database before the first process serves."""
+        await small.close()
+
+        assert 0 == gauge("parley_database_connections_max", database="parley")
 
     async def test_what_finds_no_room_is_counted(
         self,

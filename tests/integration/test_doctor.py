@@ -172,6 +172,12 @@ class TestRedis:
 
             assert "maxmemory" in (await faults())["redis"]
 
+    async def test_that_forgets_when_it_is_full(self, monkeypatch: pytest.MonkeyPatch):
+        with redis_server("--maxmemory-policy", "allkeys-lru") as url:
+            monkeypatch.setenv("REDIS_URL", url)
+
+            assert "allkeys-lru" in (await faults())["redis"]
+
     async def test_that_is_a_replica(self, monkeypatch: pytest.MonkeyPatch):
         with redis_server("--replicaof", "127.0.0.1 1") as url:
             monkeypatch.setenv("REDIS_URL", url)

@@ -1,7 +1,6 @@
 """The folder that gunicorn's processes keep their counts in."""
 
 import threading
-from fcntl import LOCK_EX
 from pathlib import Path
 
 import pytest
@@ -78,6 +77,18 @@ class TestBury:
 
         assert "held 1.0" in told()
 
+    def test_who_has_it_open_and_stands_still_is_not_waited_for_for_long(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(counts, "PATIENCE_SECONDS", 0.01)
+        work(folder, 11)
+        before = told() - {"held 1.0"}
+
+        with counts._alone(folder), pytest.raises(TimeoutError):  # noqa: SLF001 - as a reader does
+            bury(folder, 11)
+
+        assert before == told()
+
 
 class TestExposition:
     def test_who_asks_while_two_are_joined_waits_for_it(self, folder: Path):
@@ -85,7 +96,7 @@ class TestExposition:
         work(folder, 11)
         answers: list[set[str]] = []
         asking = threading.Thread(target=lambda: answers.append(told()))
-        with counts._locked(folder, LOCK_EX):  # noqa: SLF001 - as `bury` does
+        with counts._alone(folder):  # noqa: SLF001 - as `bury` does
             asking.start()
             (folder / "counter_11.db").rename(folder / "not-there-now")
             (folder / "not-there-now").rename(folder / "counter_11.db")

@@ -1,5 +1,6 @@
 """gunicorn, which keeps WEB_CONCURRENCY workers alive and ends them in time."""
 
+import logging
 import os
 import socket
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+import structlog
 from fastapi import FastAPI
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -18,7 +20,12 @@ from parley.cli.graces import Graces
 from parley.cli.worker import Worker
 from parley.core.counts import FOLDER_VARIABLE, bury
 from parley.core.log_output import PromptOutput
-from parley.core.logging import configure_logging, log_to, log_what_nobody_catches
+from parley.core.logging import (
+    configure_logging,
+    frames_of,
+    log_to,
+    log_what_nobody_catches,
+)
 from parley.core.settings import Settings
 
 BACKLOG = 2048
@@ -26,6 +33,8 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 # A worker whose event loop stands still for so long is replaced.
 HEARTBEAT_TIMEOUT_SECONDS = 30
+
+log = structlog.get_logger(__name__)
 
 
 class PortTaken(Exception):
@@ -52,7 +61,8 @@ class Application(BaseApplication):
             "worker_class": Worker,
             "logger_class": ArbiterLogger,
             "errorlog": None,
-            "loglevel": self.settings.log_level.lower(),
+            # As of every library: it would list its settings at DEBUG.
+            "loglevel": max(self.settings.log_level, "INFO", key=logging.getLevelName).lower(),
             "keepalive": KEEP_ALIVE_SECONDS,
             "timeout": HEARTBEAT_TIMEOUT_SECONDS,
             "graceful_timeout": round(Graces.of(self.settings).gunicorn_seconds),
@@ -78,7 +88,11 @@ class ArbiterLogger(Logger):
 
 def _bury(_: Arbiter, worker: GunicornWorker) -> None:
     """What a dead process counted stays; what it held does not."""
-    bury(Path(os.environ[FOLDER_VARIABLE]), int(worker.pid))
+    try:
+        bury(Path(os.environ[FOLDER_VARIABLE]), int(worker.pid))
+    except OSError as error:
+        # As where the disk is full: no count is worth the server.
+        log.warning("counts-not-joined", **frames_of(error))
 
 
 def run(make_app: Callable[[Settings], FastAPI], settings: Settings, host: str) -> None:

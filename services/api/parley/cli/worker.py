@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+import structlog
 import typer
 import uvicorn
 from gunicorn.arbiter import Arbiter
@@ -19,12 +20,14 @@ from parley import __version__
 from parley.cli.graces import LINGER_SECONDS, Graces
 from parley.cli.protocol import BoundedProtocol
 from parley.core.log_output import QueuedOutput
-from parley.core.logging import log_to
+from parley.core.logging import frames_of, log_to
 from parley.core.settings import Settings
 from parley.services.turns.runner import TurnRunner
 
 HEARTBEAT_SECONDS = 1.0
 TICK_SECONDS = 0.1
+
+log = structlog.get_logger(__name__)
 
 # One line for a shell, good each time it is pasted: an account of its own, and a first message.
 _CURL = (
@@ -159,7 +162,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         # Behind the last line, which is gunicorn's.
         atexit.register(output.close)
         log_to(output)
-        super().init_process()
+        try:
+            super().init_process()
+        except Exception as bug:  # noqa: BLE001 - gunicorn would print it, with all that it quotes
+            log.error("worker-crashed", **frames_of(bug))
+            sys.exit(1 if self.booted else Arbiter.WORKER_BOOT_ERROR)
 
     async def _serve(self) -> None:
         settings: Settings = self.app.settings

@@ -7,8 +7,9 @@ https://prometheus.github.io/client_python/multiprocess/
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_SH, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
+from time import monotonic, sleep
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
@@ -16,6 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _OF_THE_DEAD = "dead"
+PATIENCE_SECONDS = 1.0
+PAUSE_SECONDS = 0.01
 
 
 def exposition(own: CollectorRegistry) -> bytes:
@@ -25,7 +28,8 @@ def exposition(own: CollectorRegistry) -> bytes:
         return generate_latest(own)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-    with _locked(Path(folder), LOCK_SH):
+    with _opened(Path(folder)) as descriptor:
+        flock(descriptor, LOCK_SH)
         return generate_latest(registry)
 
 
@@ -35,9 +39,13 @@ def bury(folder: Path, pid: int) -> None:
 
     The library keeps the files of each for ever, and would read them at each scrape. One that came
     between would find the same counts twice, or not at all: so it waits.
+
+    Raises:
+        OSError: they stay in their own files, and count as ever; TimeoutError where somebody who
+            reads them has stood still for PATIENCE_SECONDS.
     """
-    with _locked(folder, LOCK_EX):
-        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+    with _alone(folder):
         for left in folder.glob(f"*_{pid}.db"):
             kind = left.name.removesuffix(f"_{pid}.db")
             _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
@@ -55,11 +63,25 @@ def _add(counts: Path, to: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, how: int) -> Generator[None]:
-    """Between processes; one that dies lets go of it."""
+def _opened(folder: Path) -> Generator[int]:
+    """To be locked between processes; one that dies lets go of it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        flock(descriptor, how)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    with _opened(folder) as descriptor:
+        waits_until = monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() > waits_until:
+                    raise TimeoutError from None
+                sleep(PAUSE_SECONDS)
+        yield

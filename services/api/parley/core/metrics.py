@@ -64,7 +64,7 @@ DATABASE_CONNECTIONS_MAX = Gauge(
 )
 DATABASE_REFUSALS = Counter(
     "parley_database_refusals_total",
-    "Transactions that came to nothing: database-unavailable, or overloaded for want of room.",
+    "Transactions that came to nothing: database-unavailable, or overloaded, for want of room or of time.",
     ["database", "code"],
     registry=None,
 )

@@ -10,6 +10,8 @@ from parley.core import metrics
 from parley.core.counts import exposition
 
 PATH = "/metrics"
+# A reply that is not streamed takes as long as the model does.
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 def install(app: FastAPI) -> None:
@@ -30,7 +32,7 @@ def install(app: FastAPI) -> None:
         should_exclude_streaming_duration=True,
         excluded_handlers=[f"^{PATH}$", "^/health"],
         registry=registry,
-    ).instrument(app)
+    ).instrument(app, latency_lowr_buckets=SECONDS)
 
     @app.get(PATH, include_in_schema=False)
     async def get_metrics() -> Response:

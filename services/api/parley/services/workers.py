@@ -1,6 +1,7 @@
 """How the other processes see this one."""
 
 import asyncio
+from contextlib import suppress
 from math import inf
 from time import monotonic
 
@@ -81,7 +82,8 @@ class Worker:
             pause = RENEW_AGAIN_SECONDS
             try:
                 await self._renew()
-                LEASES_LOST.set(await self._store.lost())
+                with suppress(Unavailable):  # the lease is renewed all the same
+                    LEASES_LOST.set(await self._store.lost())
                 if not swept:
                     await self._store.forget_dead()
                     swept = True

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from redis.exceptions import AuthenticationError, ReadOnlyError
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError
 
 from parley.cli.doctor.finding import Finding
 from parley.cli.files import no_good
@@ -60,13 +60,18 @@ async def examine_redis(settings: Settings) -> Finding:
     if settings.redis_url is None:
         return Finding("redis", ok=True, detail="not set, and not needed for one process")
     try:
-        await probe(settings.redis_url.get_secret_value())
+        policy = await probe(settings.redis_url.get_secret_value())
     except Full:
         reason = "has no room left: give it more maxmemory, or shorten STREAM_RETENTION_SECONDS"
     except Unavailable as unavailable:
         reason = _why_no_redis(unavailable.__cause__)
     else:
-        return Finding("redis", ok=True, detail="answers, and has room")
+        if policy == "noeviction":
+            return Finding("redis", ok=True, detail="answers, and has room")
+        reason = (
+            f"would forget limits and live events when it is full: its maxmemory-policy is {policy},"
+            " and must be noeviction"
+        )
     return Finding("redis", ok=False, detail=f"REDIS_URL {reason}")
 
 
@@ -74,6 +79,8 @@ def _why_no_redis(cause: BaseException | None) -> str:
     match cause:
         case AuthenticationError():
             return "is refused: are its user and password right?"
+        case NoPermissionError():
+            return "does not allow its user what Parley asks: SET, INFO, and what limits and events need"
         case ReadOnlyError():
             return "leads to a replica, which takes nothing: it must lead to the primary"
         case _:

@@ -50,9 +50,9 @@ async def in_time() -> AsyncGenerator[None]:
         raise Unavailable(msg) from error
 
 
-async def probe(url: str) -> None:
+async def probe(url: str) -> str:
     """
-    Whether it answers, and takes something.
+    Whether it answers, and takes something. Returns what it does when it is full: its policy.
 
     Raises:
         Full: it has no room.
@@ -62,5 +62,6 @@ async def probe(url: str) -> None:
     try:
         async with in_time():
             await client.set("parley:probe", "", px=1)
+            return str((await client.info("memory"))["maxmemory_policy"])
     finally:
         await client.aclose()

@@ -64,7 +64,8 @@ class SqlDatabase:
         }
         self._in_use = metrics.DATABASE_IN_USE.labels(name)
         self._waiting = metrics.DATABASE_WAITING.labels(name)
-        metrics.DATABASE_CONNECTIONS_MAX.labels(name).set(connections_of(engine))
+        self._connections_max = metrics.DATABASE_CONNECTIONS_MAX.labels(name)
+        self._connections_max.set(connections_of(engine))
         patience = _SHARE_OF_WAITING * self._timeout_seconds
         if self._has_rls:
             self._places = Places(connections_of(engine))
@@ -81,6 +82,7 @@ class SqlDatabase:
     async def close(self) -> None:
         await self._breaker.close()
         await self._engine.dispose()
+        self._connections_max.set(0)
 
     @asynccontextmanager
     async def session(

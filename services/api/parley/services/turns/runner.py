@@ -59,7 +59,8 @@ class LiveTurn(TurnEvents):
 
     def fail(self, error: AppError, recorded: str = "") -> None:
         super().fail(error, recorded)
-        if self.has_started:
+        # One that others took for lost is counted as lost, by who met it.
+        if self.has_started and not isinstance(error, WorkerLost):
             count_end(error, perf_counter() - self._accepted_at)
 
     @asynccontextmanager
