@@ -193,3 +193,4 @@ class TestFiles:
 
         assert {"files"} == found.keys()
         assert "file:///proc/parley is no good" in found["files"]
+        assert "writable" in found["files"]

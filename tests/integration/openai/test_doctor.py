@@ -94,3 +94,4 @@ async def test_who_is_not_there_is_said(server: ModelServer):
     found = await model()
 
     assert (False, True) == (found.ok, "cannot be reached: ConnectError" in found.detail)
+    assert found.detail.endswith("; does it run, and is OPENAI_BASE_URL right?")

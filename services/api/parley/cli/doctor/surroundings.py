@@ -92,7 +92,8 @@ async def examine_files(settings: Settings) -> Finding:
         try:
             await open_blobs(settings, closing).check()
         except AppError as error:
-            return Finding("files", ok=False, detail=no_good(settings, error))
+            needs = "it must be there for all processes, writable for them, and have room"
+            return Finding("files", ok=False, detail=f"{no_good(settings, error)}; {needs}")
     return Finding("files", ok=True, detail=f"{settings.files_url} takes files")
 
 
@@ -106,7 +107,9 @@ async def examine_model(settings: Settings) -> Finding:
         async with AsyncExitStack() as closing, asyncio.timeout(MODEL_SECONDS):
             listed = await open_openai(settings, closing).models()
     except Fault as fault:
-        return Finding("model", ok=False, detail=f"{where} cannot be used: {fault}")
+        # Most say what to look at.
+        hint = "" if "?" in str(fault) else "; does it run, and is OPENAI_BASE_URL right?"
+        return Finding("model", ok=False, detail=f"{where} cannot be used: {fault}{hint}")
     except TimeoutError:
         silent = f"{where} does not answer in {MODEL_SECONDS} s"
         return Finding("model", ok=False, detail=silent)
