@@ -131,15 +131,8 @@ def test_no_other_door_leads_to_what_is_a_users():
     """`resolve` says whose a credential is; the rest knows of no user."""
     doors = {name for name in vars(Store) if not name.startswith("_")}
     of_nobody = {
-        "ping",
-        "pool",
-        "revision",
-        "faults",
-        "renew",
-        "cancels",
-        "forget",
-        "forget_dead",
-        "close",
+        *("ping", "pool", "revision", "clock", "faults", "index_faults"),
+        *("renew", "cancels", "lost", "forget", "forget_dead", "close"),
     }
 
     assert {"begin", "resolve"} == doors - of_nobody
