@@ -28,7 +28,8 @@ migrate: .venv/.runtime ## Bring the database of DATABASE_URL to the newest sche
 	@$(BIN)/parley migrate
 
 ##@ Containers (Docker with Compose)
-COMPOSE := docker compose
+# Another stack: make restore from=... COMPOSE='docker compose -p drill'
+COMPOSE ?= docker compose
 
 .PHONY: up
 up: ## Build and start the whole stack: PostgreSQL, Redis, the migration, the API

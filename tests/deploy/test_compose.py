@@ -1,7 +1,9 @@
 """The Compose file, held to the image, the settings and the graces."""
 
 import json
+import os
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -200,6 +202,24 @@ class TestBackup:
 
         assert [group] == services["backup"]["group_add"]
 
+    @pytest.mark.parametrize("place", ["argument", "environment"])
+    @pytest.mark.parametrize("target", ["backup", "restore"])
+    def test_make_asks_the_stack_that_is_named(self, target: str, place: str):
+        """And no other, whichever way it is written: one of them would be the stack that is used."""
+        drill = {"COMPOSE": "docker compose -p drill"}
+        told = [f"{name}={value}" for name, value in drill.items() if place == "argument"]
+        shown = subprocess.run(
+            ["make", "--dry-run", target, "from=var/backups/x", *told],
+            cwd=ROOT,
+            env=os.environ | (drill if place == "environment" else {}),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+        asked = re.findall(r"docker compose (.{8})", shown)
+        assert {"-p drill"} == set(asked)
+
     def test_the_dump_is_made_by_tools_of_the_servers_release(self, services: dict[str, Service]):
         assert services["postgres"]["image"] == services["dump"]["image"]
 
@@ -375,7 +395,8 @@ class TestNeon:
             for name in {*services, *over} - gone
         }
 
-        assert {"postgres", "pgbouncer", "auth", "auth-migrate", "auth-roles"} == gone
+        auths = {"auth", "auth-migrate", "auth-roles"}
+        assert {"postgres", "pgbouncer", "dump", "backup"} | auths == gone
         for name, service in left.items():
             assert gone.isdisjoint(service.get("depends_on", {})), name
 
