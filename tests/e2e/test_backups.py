@@ -2,10 +2,13 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.processes import SLOW_SERVER, Server, account, say
 from tests.transcripts import read_whole
@@ -87,6 +90,51 @@ class TestCommand:
         assert 5 == len([*folder.rglob("*")])
         for path in (folder.parent, folder, *folder.rglob("*")):
             assert 0 == path.stat().st_mode & 0o077, path
+
+    def test_nobody_else_reads_what_it_restores(self, tmp_path: Path):
+        assert 0 == parley(tmp_path, "migrate").returncode
+        with Server(tmp_path) as server, account(server.url) as client:
+            client.post("/files", files={"file": ("a.txt", b"hello", "text/plain")})
+        folder = tmp_path / done(tmp_path, "backup")["folder"]
+        there = tmp_path / "there"
+        there.mkdir()
+
+        done(there, "restore", "--from", str(folder))
+
+        restored = [*there.rglob("*")]
+        assert {"var", "parley.db", "files"} <= {path.name for path in restored}
+        for path in restored:
+            assert 0 == path.stat().st_mode & 0o077, path
+
+    @pytest.mark.parametrize("option", [[], ["--json"]])
+    def test_where_files_have_lost_their_bytes_it_is_exit_1(
+        self, tmp_path: Path, option: list[str]
+    ):
+        assert 0 == parley(tmp_path, "migrate").returncode
+        with Server(tmp_path) as server, account(server.url) as client:
+            client.post("/files", files={"file": ("a.txt", b"hello", "text/plain")})
+        (tmp_path / "empty").mkdir()
+
+        failed = parley(tmp_path, "backup", *option, FILES_URL=f"file://{tmp_path}/empty")
+
+        assert (1, 1) == (failed.returncode, len(failed.stderr.splitlines()))
+        assert "1 file had lost its bytes, and nothing older was removed" in failed.stderr
+        (folder,) = (tmp_path / "var/backups").iterdir()
+        assert folder.name in failed.stdout
+
+    def test_a_full_disk_is_said_and_where_it_is(self, tmp_path: Path):
+        """Of a process that may write no more than 4 KiB into a file, as near as one comes."""
+        assert 0 == parley(tmp_path, "migrate").returncode
+        command = f"ulimit -f 4; exec {shlex.quote(sys.executable)} -m parley.cli backup"
+        full = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False,
+            # Or what it imports would be written half, for everybody who imports it next.
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
+
+        assert (1, 1) == (full.returncode, len(full.stderr.splitlines())), full.stderr
+        assert "var/parley.db cannot be copied into var/backups/unfinished" in full.stderr
+        assert "Is there room" in full.stderr
 
     def test_what_is_refused_is_a_line_and_exit_1(self, tmp_path: Path):
         refused = parley(tmp_path, "backup")

@@ -5,14 +5,17 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
+from datetime import datetime, tzinfo
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from parley.cli.backups import BackedUp, Refused, back_up, lines_of, restore
-from parley.cli.migrate import upgrade
+from parley.cli.migrate import ALEMBIC_INI, upgrade
 from parley.core.ids import new_id
 from parley.core.settings import InvalidSettings, Settings
 from parley.crud.objects import backups
@@ -31,6 +34,14 @@ from tests.factories import (
     record,
 )
 from tests.stores import TIMEOUT_SECONDS, patient_store
+
+
+class Noon(datetime):
+    """A clock that stands."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Noon":
+        return cls(2026, 11, 30, 12, tzinfo=tz)
 
 
 class Place(NamedTuple):
@@ -200,6 +211,58 @@ class TestBackup:
         assert [older] == [*new.removed]
         assert {new.folder, old, other} == {*to.iterdir()}
 
+    def test_one_that_is_made_stays_whatever_the_names_beside_it_say(
+        self, filled: Place, to: Path
+    ):
+        """As after a clock that was wrong."""
+        later = to_made(to) / "2999-01-01T00-00-00Z"
+        later.mkdir()
+
+        new = backed_up(filled, to, keep=1)
+
+        assert ([later], [new.folder]) == ([*new.removed], [*to.iterdir()])
+
+    def test_what_only_a_link_leads_to_stays_and_is_not_counted(self, filled: Place, to: Path):
+        """Somebody has moved it to a larger disk."""
+        elsewhere = to.with_name("larger-disk")
+        elsewhere.mkdir()
+        (elsewhere / "manifest.json").touch()
+        to_made(to)
+        linked, old = (to / f"2001-01-0{day}T00-00-00Z" for day in (1, 2))
+        linked.symlink_to(elsewhere)
+        old.mkdir()
+
+        new = backed_up(filled, to, keep=1)
+
+        assert [old] == [*new.removed]
+        assert {linked, new.folder} == {*to.iterdir()}
+        assert (elsewhere / "manifest.json").exists()
+
+    def test_of_two_in_one_second_one_is_refused(
+        self, filled: Place, to: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """A backup is named for its moment."""
+        monkeypatch.setattr(sqlite_copy, "datetime", Noon)
+        first = backed_up(filled, to)
+
+        with pytest.raises(Refused, match=r"12-00-00Z is there already: .* again in a second"):
+            backed_up(filled, to)
+        assert first.manifest == Backup(first.folder).manifest()
+
+    async def test_where_files_have_lost_their_bytes_nothing_older_is_removed(
+        self, filled: Place, to: Path
+    ):
+        """What is older may be the last that has them."""
+        older = to_made(to) / "2001-01-01T00-00-00Z"
+        older.mkdir()
+        first_file(filled.files.parent).unlink()
+
+        new = await in_thread(lambda: backed_up(filled, to, keep=1))
+
+        assert 1 == len(new.manifest.lost)
+        assert () == new.removed
+        assert {older, new.folder} == {*to.iterdir()}
+
     async def test_files_without_their_bytes_are_named_and_the_others_kept(
         self, filled: Place, there: Place, to: Path, alice: str
     ):
@@ -263,7 +326,10 @@ class TestBackup:
         with pytest.raises(Refused, match="parley migrate"):
             backed_up(Place(tmp_path / "bare.db", here.files), to)
         (tmp_path / "no.db").write_text("a note, and no database" * 50)
-        with pytest.raises(Refused, match="file is not a database"):
+        with pytest.raises(
+            Refused,
+            match=r"no\.db cannot be copied into .*unfinished.*: file is not a database\. Is there room",
+        ):
             backed_up(Place(tmp_path / "no.db", here.files), to)
         with pytest.raises(Refused, match="make backup"):
             back_up(Settings(database_url="postgresql://ann@127.0.0.1:1/x"), to, only_files=False, keep=None)  # fmt: skip
@@ -423,12 +489,33 @@ class TestRefused:
 
 
 class TestOlder:
-    def test_it_is_brought_to_this_releases_schema(
-        self, filled: Place, there: Place, to: Path, monkeypatch: pytest.MonkeyPatch
+    def test_it_is_brought_to_this_releases_schema_with_all_that_it_has(
+        self, there: Place, to: Path, tmp_path: Path
     ):
-        folder = backed_up(filled, to).folder
-        brought = []
-        monkeypatch.setattr("parley.cli.backups.upgrade", brought.append)
+        """Backed up by this release too, as one does before `parley migrate`."""
+        older = Place(tmp_path / "older.db", tmp_path / "files")
+        migrate_to("0005", older.database)
+        with closing(sqlite3.connect(older.database, isolation_level=None)) as database:
+            database.execute(
+                "INSERT INTO conversations (user_id, id, title, metadata, length, created_at, updated_at)"
+                " VALUES ('ann', hex(randomblob(16)), 'kept', '{}', 0, '2026-11-30', '2026-11-30')"
+            )
 
+        folder, manifest, _ = backed_up(older, to)
         restore(there.settings, folder, only_files=False)
-        assert [f"sqlite:///{there.database}"] == brought
+
+        assert "0005" == manifest.revision
+        assert "files" not in manifest.rows
+        with closing(sqlite3.connect(there.database)) as database:
+            assert [("kept",)] == database.execute("SELECT title FROM conversations").fetchall()
+            assert [(SCHEMA_REVISION,)] == database.execute(
+                "SELECT version_num FROM alembic_version"
+            ).fetchall()
+        backed_up(there, to.with_name("newest"))
+
+
+def migrate_to(revision: str, database: Path) -> None:
+    """No further: as the release left it that had this one."""
+    config = Config(ALEMBIC_INI)
+    config.attributes["url"] = f"sqlite:///{database}"
+    command.upgrade(config, revision)

@@ -48,6 +48,9 @@ def back_up(
     else:
         lines = [f"removed {path}" for path in done.removed]
         typer.echo("\n".join([*lines_of(done.folder, done.manifest), *lines]))
+    if lost := len(done.manifest.lost):
+        files = "1 file had lost its" if lost == 1 else f"{lost} files had lost their"
+        fail(f"{files} bytes, and nothing older was removed: is FILES_URL the right one?")
 
 
 def restore(
@@ -65,6 +68,9 @@ def restore(
     """
     from parley.cli.backups import Refused, lines_of, restore  # noqa: PLC0415
 
+    if what is What.ALL:
+        # Of a dump the API reads the files, and is another user.
+        os.umask(0o077)
     with plainly():
         try:
             manifest = restore(load_settings(), folder, only_files=what is What.FILES)

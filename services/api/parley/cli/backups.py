@@ -61,12 +61,17 @@ def back_up(settings: Settings, to: Path, *, only_files: bool, keep: int | None)
                 snapshot = sqlite_copy.copy_out(database, copy, _say_pages)
                 unfinished.note(sqlite_copy.files_of(copy))
             backed_up = asyncio.run(_copy_files(settings, unfinished, snapshot))
-            removed = backups.remove_old(to, keep) if keep else ()
-    except (Busy, NotWhole, Unfit, sqlite3.Error) as refused:
+            # Where files have lost their bytes, an older one may be the last that has them.
+            if keep and not backed_up.manifest.lost:
+                removed = backups.remove_old(backed_up.folder, keep)
+                backed_up = backed_up._replace(removed=removed)
+    except (Busy, NotWhole, Unfit) as refused:
         raise Refused(str(refused)) from None
+    except sqlite3.Error as failed:
+        raise Refused(_not_moved(failed, database, to / backups.UNFINISHED)) from failed
     except (StorageFull, FileStoreUnavailable) as failed:
         raise Refused(_not_copied(failed)) from failed
-    return backed_up._replace(removed=removed)
+    return backed_up
 
 
 async def _copy_files(settings: Settings, unfinished: Unfinished, snapshot: Snapshot) -> BackedUp:
@@ -109,7 +114,7 @@ def restore(settings: Settings, folder: Path, *, only_files: bool) -> Manifest:
 
     Raises:
         InvalidSettings: as of `back_up`.
-        Refused: with what is wrong; nothing was changed.
+        Refused: with what is wrong. The database is as it was, and of files at most some are there already.
         AppError: the database cannot be asked, or the file store takes no more.
     """
     _prepare(settings)
@@ -124,8 +129,10 @@ def restore(settings: Settings, folder: Path, *, only_files: bool) -> Manifest:
         asyncio.run(_put_files_back(settings, backup))
         if database is not None:
             sqlite_copy.copy_in(copy, database, _say_pages)
-    except (NotWhole, Unfit, sqlite3.Error) as refused:
+    except (NotWhole, Unfit) as refused:
         raise Refused(str(refused)) from None
+    except sqlite3.Error as failed:
+        raise Refused(_not_moved(failed, folder, database)) from failed
     except (StorageFull, FileStoreUnavailable) as failed:
         raise Refused(_not_copied(failed)) from failed
     if database is not None:
@@ -210,6 +217,10 @@ def _embedded(settings: Settings, otherwise: str) -> Path:
         msg = f"The database is PostgreSQL, not SQLite: {otherwise}, and docs/backup.md has all others"
         raise Refused(msg)
     return Path(str(url.database))
+
+
+def _not_moved(error: sqlite3.Error, source: Path | None, target: Path | None) -> str:
+    return f"{source} cannot be copied into {target}: {error}. Is there room, and may both be read and written?"
 
 
 def _not_copied(error: AppError) -> str:

@@ -42,7 +42,7 @@ class NotWhole(Exception):
 
 
 class Busy(Exception):
-    """Somebody else makes a backup there."""
+    """Somebody else makes a backup there, or has made it."""
 
 
 class Backup:
@@ -158,6 +158,7 @@ class Unfinished(Backup):
 
         Raises:
             NotWhole: there is no copy of the database.
+            Busy: another one is of the same second.
         """
         gone, cut = {file.id for file in deleted}, {file.id for file in lost}
         count = self._leave_out(gone | cut)
@@ -202,6 +203,9 @@ class Unfinished(Backup):
         for path in (*self.path.iterdir(), self.path):
             _settle(path)
         named = self.path.with_name(f"{manifest.made_at:%Y-%m-%dT%H-%M-%SZ}")
+        if named.exists():
+            msg = f"{named} is there already: back up again in a second"
+            raise Busy(msg)
         self.path.rename(named)
         _settle(named.parent)
         return named
@@ -236,15 +240,25 @@ def begin(backups: Path) -> Unfinished:
     return Unfinished(path)
 
 
-def remove_old(backups: Path, keep: int) -> list[Path]:
-    """All but the newest `keep`, by their names; what has another name stays."""
-    names = sorted(path.name for path in backups.iterdir() if _NAME.fullmatch(path.name))
-    old = [backups / name for name in names[:-keep]]
+def remove_old(new: Path, keep: int) -> list[Path]:
+    """
+    Of those beside `new` all but the newest, by their names, so that `keep` are left.
+
+    What has another name stays, and what a link leads to, which is not counted either.
+    """
+    others = sorted(
+        (path for path in new.parent.iterdir() if _is_backup(path) and path != new), reverse=True
+    )
+    old = others[keep - 1 :]
     for path in old:
         # So that nobody takes what is left of it for one, if this is cut short.
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
     return old
+
+
+def _is_backup(path: Path) -> bool:
+    return bool(_NAME.fullmatch(path.name)) and path.is_dir() and not path.is_symlink()
 
 
 def _line_of(file: KeptFile) -> bytes:
