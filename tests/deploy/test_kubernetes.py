@@ -1,6 +1,7 @@
 """What is deployed is what the image and the settings have."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from parley import __version__
 from parley.cli.graces import Graces
@@ -28,6 +30,10 @@ DAY_SECONDS = 86400
 
 S3, VOLUME = (f"- ../../components/files-{place}" for place in ("s3", "volume"))
 BACKUP = "- ../../components/backup"
+# As Debian has them, and as the backup's first container hands them on.
+SYSTEMS_CAS, CAS = (
+    f"{folder}/ca-certificates.crt" for folder in ("/etc/ssl/certs", "/certificates")
+)
 
 
 @pytest.fixture(scope="session")
@@ -361,7 +367,7 @@ class TestBackup:
     def test_the_database_is_dumped_and_behind_it_its_files_are_copied(
         self, backing_up: Manifests
     ):
-        database, files = containers(pod_of(backing_up, "parley-backup"))
+        _, database, files = containers(pod_of(backing_up, "parley-backup"))
         (api,) = containers(backing_up.api)
 
         assert ["bash", "/scripts/backup.sh", "/backups"] == [
@@ -378,7 +384,7 @@ class TestBackup:
         job = backing_up.one("CronJob", "parley-restore")
         words = [
             " ".join([*container.get("command", ["parley"]), *container["args"]])
-            for container in containers(pod_of(backing_up, "parley-restore"))
+            for container in containers(pod_of(backing_up, "parley-restore"))[1:]
         ]
 
         assert [
@@ -394,8 +400,76 @@ class TestBackup:
     ):
         (server,) = containers(development.one("StatefulSet", "postgres")["spec"]["template"])
         for name in ("parley-backup", "parley-restore"):
-            images = {c["image"] for c in containers(pod_of(backing_up, name)) if "command" in c}
+            images = {
+                c["image"]
+                for c in containers(pod_of(backing_up, name))
+                if c.get("command", [])[:1] == ["bash"]
+            }
             assert {server["image"]} == images
+
+    def test_what_dumps_has_the_cas_of_the_image_that_has_some(self, backing_up: Manifests):
+        """PostgreSQL's has none, and a URL may say `sslrootcert=system`, as all of Neon's do."""
+        (api,) = containers(backing_up.api)
+        for name in ("parley-backup", "parley-restore"):
+            first, *rest = containers(pod_of(backing_up, name))
+            (mount,) = [m for m in first["volumeMounts"] if m["name"] == "certificates"]
+
+            assert api["image"] == first["image"]
+            assert ["cp", SYSTEMS_CAS, mount["mountPath"]] == first["command"]
+            asking = [c for c in rest if c["image"] != api["image"]]
+            assert asking
+            for container in asking:
+                assert {"name": "SSL_CERT_FILE", "value": CAS} in container["env"]
+                assert mount | {"readOnly": True} in container["volumeMounts"]
+            assert f"{mount['mountPath']}/{SYSTEMS_CAS.rpartition('/')[2]}" == CAS
+
+    @pytest.mark.parametrize(
+        "ended", ["Complete", "SuccessCriteriaMet Complete", "FailureTarget Failed"]
+    )
+    def test_the_page_waits_for_a_restore_however_it_ends(self, tmp_path: Path, ended: str):
+        """By a kubectl that says how after a while, and what else it is asked."""
+        page = (ROOT / "deploy/kubernetes/README.md").read_text()
+        (lines,) = re.findall(r"```sh\n(kubectl [^`]*job restore[^`]*)```", page)
+        kubectl = tmp_path / "kubectl"
+        kubectl.write_text(
+            '#!/bin/sh\necho "$*" >>asked\n'
+            f"case $* in *'get job'*) test -e later && echo {ended}; touch later ;; esac\n"
+        )
+        kubectl.chmod(0o755)
+
+        done = subprocess.run(
+            ["bash", "-ec", lines.replace("sleep 5", ":")],
+            cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+
+        assert ended == done.stdout.strip()
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert "-n parley logs job/restore --all-containers" == asked[-1]
+        assert 2 == len([words for words in asked if "get job" in words])
+        assert asked[1].startswith("-n parley delete job restore")
+
+    def test_behind_where_files_are_it_is_refused(self, tree: Path):
+        """It would not hear of them, and back up none."""
+        change(tree, "production", f"  # {BACKUP}\n", "")
+        change(tree, "production", f"  {S3}\n", f"  {S3}\n  {BACKUP}\n")
+
+        with pytest.raises(
+            AssertionError, match=r"components/backup.*list this component before where files are"
+        ):
+            Manifests.of("production", tree)
+
+    def test_where_nobody_says_where_files_are_it_does_not_start(self, tree: Path):
+        change(tree, "production", f"  # {BACKUP}\n", f"  {BACKUP}\n")
+        change(tree, "production", f"  {S3}\n", f"  # {S3}\n")
+
+        without = Manifests.of("production", tree)
+
+        for name in ("parley-backup", "parley-restore"):
+            (files,) = [c for c in containers(pod_of(without, name)) if c["name"] == "files"]
+            told = {variable["name"].lower(): variable["value"] for variable in files["env"]}
+            with pytest.raises(ValidationError, match="files_url"):
+                Settings(**told)
 
     def test_the_scripts_are_those_of_compose(self, backing_up: Manifests):
         scripts = backing_up.one("ConfigMap", "backup-scripts")
