@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from parley.cli.environment import stand_alone
 from parley.cli.migrate import NotMigrated, upgrade
 from parley.core.database import engine_url, is_of_neon_pooler
+from parley.core.errors import AppError
 from parley.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,7 +116,13 @@ def ask() -> Urls:
 
 
 def _line(prompt: str) -> str:
-    return getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline(LINE_BYTES_MAX)
+    if not sys.stdin.isatty():
+        return sys.stdin.readline(LINE_BYTES_MAX)
+    try:
+        return getpass(prompt)
+    except EOFError:
+        # Ctrl-D: as at the end of a file.
+        return ""
 
 
 def known_url(file: Path, pooled: URL) -> URL | None:
@@ -205,7 +212,7 @@ def set_up(chosen: Chosen) -> bool:
     return all(finding.ok for finding in findings)
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception) -> str:  # noqa: PLR0911 - one for each kind
     """In one line, and with what to do."""
     said = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
     match error:
@@ -223,6 +230,8 @@ def explain(error: Exception) -> str:
             )
         case asyncpg.InsufficientPrivilegeError():
             return f"{said}. {error.hint or ''}"
+        case AppError():
+            return f"{error.title}: run it again when it answers; what is done stays"
         case TimeoutError():
             return f"It does not answer in {WAKING_SECONDS} s: is the host right, and the way there open?"
         case _:
@@ -252,7 +261,7 @@ def main(
     try:
         is_well = set_up(chosen)
     except (
-        Refused, NotMigrated, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
+        Refused, NotMigrated, AppError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError
     ) as error:  # fmt: skip
         typer.echo(explain(error), err=True)
         is_well = False

@@ -1,12 +1,15 @@
 """What deploy/neon/set_up.py makes of what people paste; tests/containers/test_neon.py runs it."""
 
 import io
+import os
 import ssl
 import stat
 from pathlib import Path
 
 import asyncpg
 import pytest
+import typer
+from sqlalchemy.exc import OperationalError
 
 from deploy.neon import set_up
 from deploy.neon.set_up import (
@@ -20,6 +23,7 @@ from deploy.neon.set_up import (
     parse,
 )
 from parley.cli.migrate import NotMigrated
+from parley.core.errors import DatabaseUnavailable
 
 CANARY = "npg_canary4711"
 HOST = "ep-quiet-lab-123456.eu-central-1.aws.neon.tech"
@@ -150,6 +154,20 @@ class TestAsk:
 
         assert HOST == ask().direct.host
 
+    def test_the_end_of_a_terminals_lines_is_no_url(self, monkeypatch: pytest.MonkeyPatch):
+        """Ctrl-D."""
+
+        def ends(_: str) -> str:
+            raise EOFError
+
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", terminal)
+        monkeypatch.setattr(set_up, "getpass", ends)
+
+        with pytest.raises(Refused, match="has no URL: paste"):
+            ask()
+
 
 class TestKnownUrl:
     POOLED = parse(url_at(POOLED_HOST))
@@ -205,6 +223,7 @@ class TestExplain:
             (NotMigrated("Another session holds a table.", "Run it again"), "Run it again"),
             (TimeoutError(), "does not answer in 60 s"),
             (OSError("Name or service not known"), "Name or service not known"),
+            (DatabaseUnavailable(), "run it again"),
         ],
     )
     def test_each_is_a_line_with_what_to_do(self, error: Exception, what_to_do: str):
@@ -213,3 +232,30 @@ class TestExplain:
 
         assert what_to_do in explain(error)
         assert "\n" not in explain(error)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            Refused("no"), NotMigrated("no"), DatabaseUnavailable(), OperationalError("x", {}, OSError()),
+            asyncpg.PostgresError("no"), asyncpg.InterfaceError("no"), OSError(),
+        ],
+    )  # fmt: skip
+    def test_each_ends_it_in_that_line_and_exit_1(
+        self,
+        error: Exception,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ):
+        def fails(_: object) -> bool:
+            raise error
+
+        monkeypatch.setattr(set_up, "set_up", fails)
+        # Of this process, which goes on.
+        monkeypatch.setattr(set_up, "stand_alone", lambda: None)
+        monkeypatch.setattr(os, "umask", lambda _: None)
+        with pytest.raises(typer.Exit) as ended:
+            set_up.main(tmp_path)
+
+        assert 1 == ended.value.exit_code
+        assert f"{explain(error)}\n" == capsys.readouterr().err
