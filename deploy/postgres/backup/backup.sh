@@ -17,6 +17,8 @@ flock --nonblock 9 || {
 rm -rf "$backups/unfinished"
 mkdir "$backups/unfinished"
 cd "$backups/unfinished"
+# An older schema knows of no files.
+touch files.sha256
 
 if [ -t 2 ]; then
     while sleep 2; do
@@ -43,11 +45,15 @@ SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), version_
 SELECT format('SELECT %L, count(*) FROM public.%I', tablename, tablename) FROM pg_tables
 WHERE schemaname = 'public' AND tablename <> 'workers' ORDER BY tablename \gexec
 \o
-\copy (SELECT sha256 || '  files/' || id FROM public.files ORDER BY id) TO 'files.sha256'
+SELECT to_regclass('public.files') IS NOT NULL AS has_files \gset
+\if :has_files
+    \copy (SELECT sha256 || '  files/' || id FROM public.files ORDER BY id) TO 'files.sha256'
+\endif
 
 -- Of the processes that run turns none is the restored database's: what they were running is then nobody's, and ends.
 \! pg_dump --snapshot="$SNAPSHOT" --format=custom --schema=public --exclude-table-data=public.workers --lock-wait-timeout=60s --file=database.partial && mv database.partial database.dump
-\if :SHELL_ERROR
-    DO $$ BEGIN RAISE EXCEPTION 'The database was not dumped'; END $$;
-\endif
 SQL
+[ -f database.dump ] || {
+    echo 'The database was not dumped' >&2
+    exit 1
+}

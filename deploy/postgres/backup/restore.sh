@@ -19,6 +19,7 @@ BEGIN;
 SET LOCAL lock_timeout = '10s';
 SET LOCAL statement_timeout = 0;
 SET LOCAL row_security = off;
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout';
 DO $$
 DECLARE
     users text;
@@ -65,6 +66,11 @@ END $$;
 SQL
 }
 
+for_any_server() {
+    # At the dump's head, before all data: no server of before 17 knows it, and where there is one it is off already.
+    sed '1,/^SELECT pg_catalog.set_config/ { /^SET transaction_timeout = / d }'
+}
+
 require_rows() {
     cat <<'SQL'
 DO $$
@@ -92,6 +98,10 @@ if [ "${1:?a folder, or --look}" = --look ]; then
     exit
 fi
 cd "$1"
+[ -f manifest.json ] || {
+    echo "$1 has no manifest.json: it is no backup, or an unfinished one" >&2
+    exit 1
+}
 verbose=()
 [ ! -t 2 ] || verbose=(--verbose)
 {
@@ -99,6 +109,6 @@ verbose=()
     make_room
     # Whoever restores owns it all, and gives the API's role what it gives to it of every table that it makes.
     pg_restore "${verbose[@]}" --file=- --schema=public --no-owner --no-privileges database.dump \
-        2> >(grep --invert-match '^pg_restore: creating' >&2) &&
-        require_rows
+        2> >(grep --invert-match '^pg_restore: creating' >&2) |
+        for_any_server && require_rows
 } | in_one_transaction
