@@ -97,10 +97,10 @@ SET transaction_timeout = 0;
 
 
 def run_with(script: str, folder: Path, **tools: str) -> subprocess.CompletedProcess[str]:
-    """In place of PostgreSQL's tools, shell functions of their names."""
+    """As the page has it; in place of PostgreSQL's tools, shell functions of their names."""
     made = "".join(f"{name}() {{ {body}; }}; export -f {name}; " for name, body in tools.items())
     return subprocess.run(
-        ["bash", "-c", f'{made} exec bash "$@"', "bash", str(SCRIPTS / script), str(folder)],
+        ["bash", "-c", f'{made} exec "$@"', "bash", str(SCRIPTS / script), str(folder)],
         env={"PATH": os.environ["PATH"], "DATABASE_MIGRATION_URL": "postgresql://ann:x@db/p"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
