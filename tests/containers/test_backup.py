@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Generator
@@ -14,8 +15,9 @@ from uuid import uuid4
 
 import pytest
 
+from parley.crud.ports import SCHEMA_REVISION
 from tests.containers.conftest import Say
-from tests.containers.stack import Stack
+from tests.containers.stack import ROOT, Stack
 from tests.processes import account, until
 from tests.processes import say as say_to
 from tests.transcripts import read_whole
@@ -31,6 +33,20 @@ WAITING = (
     " WHERE application_name = 'parley backup' AND wait_event_type = 'Lock'"
 )
 HELD = "held@example.com"
+# Before there were files.
+OLDER = """
+from alembic import command
+from alembic.config import Config
+
+from parley.cli.environment import stand_alone
+stand_alone()
+from parley.cli.migrate import ALEMBIC_INI
+from parley.core.settings import load_settings
+
+config = Config(ALEMBIC_INI)
+config.attributes["url"] = load_settings().migration_url
+command.upgrade(config, "0005")
+"""
 
 
 class Taken(NamedTuple):
@@ -235,6 +251,81 @@ class TestRestore:
         return stack.compose(
             "run", "--rm", "--no-deps", "--entrypoint", "find", "api", FOLDER, "-type", "f"
         )
+
+
+class TestOlder:
+    def test_it_is_backed_up_by_this_release_and_brought_to_its_schema(
+        self, empty: Stack, somebody: tuple[Path, str], tmp_path: Path
+    ):
+        """As one does before `make up` of a new one."""
+        empty.compose("run", "--rm", "--no-TTY", "--entrypoint", "python", "migrate", "-c", OLDER)
+        empty.psql("INSERT INTO users (id, email, password_hash, created_at) VALUES ('ann', 'a@example.com', 'x', now())")  # fmt: skip
+        user = somebody[1]
+        os.chown(tmp_path, *map(int, user.split(":")))
+
+        done = empty.make("backup", to=str(tmp_path), **{"as": user})
+        assert 0 == done.returncode, done.stderr
+        (folder,) = tmp_path.iterdir()
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert ("0005", 1) == (manifest["revision"], manifest["rows"]["users"])
+        empty.psql("DELETE FROM users")
+        done = empty.make("restore", **{"from": str(folder), "as": user})
+
+        assert 0 == done.returncode, done.stderr
+        assert SCHEMA_REVISION == empty.psql("SELECT version_num FROM alembic_version")
+        assert "ann" == empty.psql("SELECT id FROM users")
+        assert "0" == empty.psql("SELECT count(*) FROM files")
+
+
+class TestServers:
+    def test_what_only_a_server_of_17_knows_is_in_the_dump_and_not_in_what_is_restored(
+        self, stack: Stack, taken: Taken, somebody: tuple[Path, str]
+    ):
+        """Before 17 it would fail at `SET transaction_timeout`."""
+        stack.environment["BACKUPS"] = str(taken.folder.parent)
+        folder = f"/backups/{taken.folder.name}"
+
+        def shown(command: str) -> list[str]:
+            told = stack.compose(
+                "run", "--rm", "--no-TTY", "--user", somebody[1], "dump", "-c", command
+            )
+            return told.splitlines()
+
+        dumped = shown(f"pg_restore --file=- --schema=public --no-owner --no-privileges {folder}/database.dump")  # fmt: skip
+        restored = shown(f"psql() {{ cat; }}; export -f psql; /scripts/restore.sh {folder}")
+
+        # Each has a key of its own.
+        dumped = [line for line in dumped if not line.startswith(("\\restrict", "\\unrestrict"))]
+        assert {"SET transaction_timeout = 0;"} == {*dumped} - {*restored}
+
+
+class TestSecrets:
+    def test_the_pages_lines_bring_them_into_another_stack(self, stack: Stack, tmp_path: Path):
+        """And what is in between is nobody else's to read."""
+        page = (ROOT / "docs/backup.md").read_text()
+        take, put = re.findall(r"^.*docker compose run .*secrets\.tar.*$", page, re.MULTILINE)
+        other = Stack()
+
+        def type_into(of: Stack, line: str) -> None:
+            compose = f"docker compose -p {of.project} --project-directory {ROOT} -f {ROOT}/docker-compose.yml"
+            subprocess.run(
+                ["bash", "-ec", line.replace("docker compose", compose)],
+                cwd=tmp_path, env=of.environment, check=True, capture_output=True,
+            )  # fmt: skip
+
+        def secrets_of(of: Stack) -> str:
+            return of.compose(
+                "run", "--rm", "--no-TTY", "--entrypoint", "sh", "secrets", "-c",
+                "cd /secrets && find . -type f -exec sha256sum {} + | sort && find . -printf '%M %u %p\n' | sort",
+            )  # fmt: skip
+
+        type_into(stack, take)
+        assert 0o600 == stat.S_IMODE((tmp_path / "var/secrets.tar").stat().st_mode)
+        with other.removed():
+            type_into(other, put)
+            other.compose("run", "--rm", "--no-TTY", "secrets")
+            assert "api/auth-secret" in secrets_of(stack)
+            assert secrets_of(stack) == secrets_of(other)
 
 
 class TestConcurrent:
