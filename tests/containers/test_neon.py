@@ -1,5 +1,6 @@
 """deploy/neon by its page alone, on a fresh copy, against a stand-in of Neon: see neon/compose.yml."""
 
+import os
 import secrets
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from tests.containers.conftest import Say
 from tests.containers.neon.standin import HOST, POOLED_HOST, at_a_terminal, make_certificates
-from tests.containers.stack import Stack, docker, status_of
+from tests.containers.stack import ROOT, Stack, docker, status_of
 from tests.processes import account, until
 from tests.processes import say as say_to
 from tests.readme import Step, blocks, clone_into, first_reply, matches, run_steps
@@ -320,6 +321,29 @@ class TestAgain:
             str(path.relative_to(tmp_path / "var/neon")) for path in files
         }
         assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in files}
+
+
+class TestBackup:
+    @pytest.mark.parametrize(("cas", "is_made"), [("/ca.crt", True), ("/dev/null", False)])
+    def test_it_is_dumped_by_postgresqls_image_that_is_handed_the_cas_and_by_no_other(
+        self, parley: Parley, neon: Neon, tmp_path: Path, cas: str, *, is_made: bool
+    ):
+        """As the Kubernetes component does: that image has none of its own."""
+        mounts = {ROOT / "deploy/postgres/backup": "/scripts", neon.tls / "ca.crt": "/ca.crt"}
+        options = [
+            *(word for path in mounts for word in ("--volume", f"{path}:{mounts[path]}:ro")),
+            *("--volume", f"{tmp_path}:/backups", "--user", f"{os.getuid()}:{os.getgid()}"),
+            *("--env", f"SSL_CERT_FILE={cas}", "--env", "DATABASE_MIGRATION_URL"),
+        ]
+        done = subprocess.run(
+            ["docker", "run", "--rm", "--network", neon.network, *options, "postgres:18", "bash", "/scripts/backup.sh"],
+            env=os.environ | {"DATABASE_MIGRATION_URL": parley.secret("migrate", OWNERS).strip()},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+        assert is_made == (0 == done.returncode), done.stderr
+        assert is_made == (tmp_path / "unfinished/database.dump").exists()
+        assert is_made or "certificate verify failed" in done.stderr
 
 
 class TestColdStart:

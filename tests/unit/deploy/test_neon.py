@@ -4,6 +4,8 @@ import io
 import os
 import ssl
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -37,6 +39,18 @@ def url_at(host: str, query: str = "?sslmode=require&channel_binding=require") -
 
 def shown(url: object) -> str:
     return url.render_as_string(hide_password=False)  # type: ignore[attr-defined]
+
+
+def test_it_starts_in_the_image_which_names_a_folder_for_counts_that_is_not_there(tmp_path: Path):
+    """Before it can say that it counts nothing, all that it imports must not count."""
+    started = subprocess.run(
+        [sys.executable, set_up.__file__, "--help"],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert 0 == started.returncode, started.stderr
+    assert "Make a Neon database Parley's" in started.stdout
 
 
 class TestParse:
