@@ -231,7 +231,8 @@ class TestMistakes:
         )  # fmt: skip
 
         assert "FAIL  database" in ill
-        assert "Is its certificate of a CA of this system's" in ill
+        assert "has a certificate that is not believed" in ill
+        assert "is it of a CA of this system" in ill
 
     def test_the_doctor_sees_a_pooler_that_nobody_said_is_one(self, parley: Parley):
         ill = parley.stack.compose(
