@@ -203,6 +203,8 @@ class TestFullDisk:
 
             # And there is room again.
             assert FILES["note.md"] == read(client, upload(client, "note.md", FILES["note.md"]))
+            # The disk goes now, and others look for the bytes of whatever file the database knows.
+            assert client.delete("/auth/me").is_success
 
 
 class TestReadOnlyDisk:
