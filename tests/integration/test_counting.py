@@ -1,7 +1,7 @@
 """What is counted of turns, of the database, of the stream log and of leases; each where it happens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from functools import partial
 
@@ -27,13 +27,11 @@ from tests.counts import Counted, gauge
 from tests.databases import DatabaseUrls
 from tests.factories import make_conversation
 from tests.integration.test_recovery import Leaseless
-from tests.integration.test_relay import FaultyLog
+from tests.integration.test_relay import PATIENCE_SECONDS, FaultyLog, eventually
 from tests.proxy import proxied
 from tests.responders import Gated, Scripted
 from tests.stores import patient_store, until_back
 from tests.turn_process import Process
-
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -53,12 +51,6 @@ def turns(counted: Counted) -> dict[tuple[str, str], float]:
     return {
         (dict(labels)["outcome"], dict(labels)["code"]): value for labels, value in series.items()
     }
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds():
-            await asyncio.sleep(0.001)
 
 
 class TestTurns:
@@ -203,7 +195,7 @@ class TestDatabase:
         async with small.begin(alice), small.begin(bob):
             assert (2, 0) == (in_use(), waiting())
             third = asyncio.create_task(make_conversation(small, "carol"))
-            await until(lambda: waiting() == 1)
+            await eventually(lambda: waiting() == 1)
         await third
 
         assert (0, 0) == (in_use(), waiting())
@@ -250,7 +242,7 @@ class TestDatabase:
 
             await proxy.serve()
             await until_back(store, PATIENCE_SECONDS)
-            await until(lambda: gauge("parley_database_away", database="parley") == 0)
+            await eventually(lambda: gauge("parley_database_away", database="parley") == 0)
             await store.close()
 
 
@@ -268,7 +260,7 @@ class TestStreamLog:
             started = await here.begin(alice)
             reading = await there.turns.read(alice, started.turn_id)
             assert 1 == gauge("parley_turns_followed")
-            await until(lambda: reading.events.pieces)
+            await eventually(lambda: reading.events.pieces)
             model.gate.set()
             await reading.events.outcome()
             reading.leave()
@@ -284,7 +276,7 @@ class TestStreamLog:
         process = Process(store, model, log=log)
         async with process.relaying():
             await process.begin(alice)
-            await until(
+            await eventually(
                 lambda: (
                     counted("parley_stream_log_failures_total", operation="append", reason="full")
                     > 0
@@ -299,7 +291,7 @@ class TestLeases:
     async def test_one_is_held_until_the_process_leaves(self, store: Store):
         worker = Worker(store)
         worker.start()
-        await until(lambda: gauge("parley_leases_held") == 1)
+        await eventually(lambda: gauge("parley_leases_held") == 1)
 
         await worker.stop()
         assert 0 == gauge("parley_leases_held")
@@ -314,14 +306,14 @@ class TestLeases:
         leaseless = Leaseless(store)
         worker = Worker(leaseless)
         worker.start()
-        await until(lambda: gauge("parley_leases_held") == 1)
+        await eventually(lambda: gauge("parley_leases_held") == 1)
 
         leaseless.is_away = True
         now += workers.LEASE_SECONDS
-        await until(lambda: gauge("parley_leases_held") == 0)
+        await eventually(lambda: gauge("parley_leases_held") == 0)
 
         leaseless.is_away = False
-        await until(lambda: gauge("parley_leases_held") == 1)
+        await eventually(lambda: gauge("parley_leases_held") == 1)
         await worker.stop()
 
     @pytest.mark.parametrize("backend", ["memory", "sqlite", "postgres"])
@@ -336,5 +328,5 @@ class TestLeases:
         living = Worker(store)
 
         living.start()
-        await until(lambda: gauge("parley_leases_lost") == 1)
+        await eventually(lambda: gauge("parley_leases_lost") == 1)
         await living.stop()
