@@ -16,6 +16,21 @@ ATTRIBUTES = """
 """
 
 
+async def assert_only_the_owner_sees_what_is_forced(
+    owner: asyncpg.Connection, api: asyncpg.Connection
+) -> None:
+    await owner.execute(
+        """
+        CREATE TABLE notes (word text);
+        INSERT INTO notes VALUES ('hidden');
+        ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE notes FORCE ROW LEVEL SECURITY;
+        """
+    )
+    assert 1 == await owner.fetchval("SELECT count(*) FROM notes")
+    assert 0 == await api.fetchval("SELECT count(*) FROM notes")
+
+
 @dataclass(frozen=True)
 class Place:
     """An empty database, and the roles that a run of roles.sql is to make in it."""
@@ -111,17 +126,7 @@ class TestTheOwnerRole:
     async def test_reads_rows_that_forced_policies_hide_from_others(
         self, owner: asyncpg.Connection, api: asyncpg.Connection
     ) -> None:
-        await owner.execute(
-            """
-            CREATE TABLE notes (word text);
-            INSERT INTO notes VALUES ('hidden');
-            ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
-            ALTER TABLE notes FORCE ROW LEVEL SECURITY;
-            """
-        )
-
-        assert 1 == await owner.fetchval("SELECT count(*) FROM notes")
-        assert 0 == await api.fetchval("SELECT count(*) FROM notes")
+        await assert_only_the_owner_sees_what_is_forced(owner, api)
 
 
 class TestTheApiRole:
@@ -381,16 +386,7 @@ class TestAnAdministratorWhoIsTheOwner:
             assert (True, False, False, False, False, False) == tuple(
                 await owner.fetchrow(ATTRIBUTES, own.api)
             )
-            await owner.execute(
-                """
-                CREATE TABLE notes (word text);
-                INSERT INTO notes VALUES ('hidden');
-                ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
-                ALTER TABLE notes FORCE ROW LEVEL SECURITY;
-                """
-            )
-            assert 1 == await owner.fetchval("SELECT count(*) FROM notes")
-            assert 0 == await api.fetchval("SELECT count(*) FROM notes")
+            await assert_only_the_owner_sees_what_is_forced(owner, api)
             for statement in ("CREATE TABLE mine ()", "CREATE TEMPORARY TABLE mine ()"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await api.execute(statement)
