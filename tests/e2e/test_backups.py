@@ -118,7 +118,7 @@ class TestCommand:
         failed = parley(tmp_path, "backup", *option, FILES_URL=f"file://{tmp_path}/empty")
 
         assert (1, 1) == (failed.returncode, len(failed.stderr.splitlines()))
-        assert "1 file had lost its bytes, and nothing older was removed" in failed.stderr
+        assert "1 file had lost its bytes: is FILES_URL the right one?" in failed.stderr
         (folder,) = (tmp_path / "var/backups").iterdir()
         assert folder.name in failed.stdout
 

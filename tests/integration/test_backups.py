@@ -249,19 +249,33 @@ class TestBackup:
             backed_up(filled, to)
         assert first.manifest == Backup(first.folder).manifest()
 
-    async def test_where_files_have_lost_their_bytes_nothing_older_is_removed(
-        self, filled: Place, to: Path
-    ):
-        """What is older may be the last that has them."""
-        older = to_made(to) / "2001-01-01T00-00-00Z"
-        older.mkdir()
-        first_file(filled.files.parent).unlink()
+    async def test_the_newest_that_has_what_a_file_has_lost_stays(self, filled: Place, to: Path):
+        lost, kept = [path.name for path in filled.files.iterdir()]
+        old, older, oldest = (to / f"2001-01-0{day}T00-00-00Z" for day in (3, 2, 1))
+        for path, name in ((old, kept), (older, lost), (oldest, lost)):
+            (path / "files").mkdir(parents=True)
+            (path / "files" / name).touch()
+        (filled.files / lost).unlink()
 
         new = await in_thread(lambda: backed_up(filled, to, keep=1))
 
-        assert 1 == len(new.manifest.lost)
-        assert () == new.removed
+        assert [lost] == [*map(str, new.manifest.lost)]
+        assert [old, oldest] == [*new.removed]
         assert {older, new.folder} == {*to.iterdir()}
+
+    async def test_what_was_deleted_behind_the_dump_that_was_restored_is_not_lost(
+        self, filled: Place, to: Path, alice: str
+    ):
+        """Else every backup would fail until its user is back."""
+        gone = await put(filled, alice, b"hello")
+        made = await in_thread(lambda: backed_up(filled, to))
+        restored = made.folder.rename(to / "2001-01-01T00-00-00Z")
+        edit(restored, deleted=[str(gone.id)])
+        (filled.files / str(gone.id)).unlink()
+
+        new = await in_thread(lambda: backed_up(filled, to))
+
+        assert ((gone.id,), ()) == (new.manifest.deleted, new.manifest.lost)
 
     async def test_files_without_their_bytes_are_named_and_the_others_kept(
         self, filled: Place, there: Place, to: Path, alice: str

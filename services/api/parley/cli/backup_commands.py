@@ -50,7 +50,7 @@ def back_up(
         typer.echo("\n".join([*lines_of(done.folder, done.manifest), *lines]))
     if lost := len(done.manifest.lost):
         files = "1 file had lost its" if lost == 1 else f"{lost} files had lost their"
-        fail(f"{files} bytes, and nothing older was removed: is FILES_URL the right one?")
+        fail(f"{files} bytes: is FILES_URL the right one?")
 
 
 def restore(

@@ -61,9 +61,8 @@ def back_up(settings: Settings, to: Path, *, only_files: bool, keep: int | None)
                 snapshot = sqlite_copy.copy_out(database, copy, _say_pages)
                 unfinished.note(sqlite_copy.files_of(copy))
             backed_up = asyncio.run(_copy_files(settings, unfinished, snapshot))
-            # Where files have lost their bytes, an older one may be the last that has them.
-            if keep and not backed_up.manifest.lost:
-                removed = backups.remove_old(backed_up.folder, keep)
+            if keep:
+                removed = backups.remove_old(backed_up.folder, keep, backed_up.manifest.lost)
                 backed_up = backed_up._replace(removed=removed)
     except (Busy, NotWhole, Unfit) as refused:
         raise Refused(str(refused)) from None
@@ -82,11 +81,13 @@ async def _copy_files(settings: Settings, unfinished: Unfinished, snapshot: Snap
         copying = Copying(open_blobs(settings, closing), target, tell=_say_files)
         copied, missing = await copying.copy(unfinished.kept())
         known = await _still_known(settings, missing)
+    # Restored from one of those that are there, what its user has deleted is in the database again.
+    lost = known - backups.deleted_before(unfinished.path) if known else known
     folder, manifest = unfinished.finish(
         snapshot,
         total_bytes=copied.total_bytes,
-        deleted=[file for file in missing if file.id not in known],
-        lost=[file for file in missing if file.id in known],
+        deleted=[file for file in missing if file.id not in lost],
+        lost=[file for file in missing if file.id in lost],
     )
     return BackedUp(folder, manifest)
 

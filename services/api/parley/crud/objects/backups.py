@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
@@ -240,21 +240,42 @@ def begin(backups: Path) -> Unfinished:
     return Unfinished(path)
 
 
-def remove_old(new: Path, keep: int) -> list[Path]:
+def deleted_before(new: Path) -> set[UUID]:
+    """The files whose users had deleted them behind one of the backups beside `new`, which may be what was restored."""
+    deleted = set[UUID]()
+    for path in _beside(new):
+        # Of another format, or cut short: it says nothing.
+        with suppress(NotWhole):
+            deleted.update(Backup(path).manifest().deleted)
+    return deleted
+
+
+def remove_old(new: Path, keep: int, lost: Iterable[UUID]) -> list[Path]:
     """
-    Of those beside `new` all but the newest, by their names, so that `keep` are left.
+    Of those beside `new` all but the newest, by their names, so that `keep` are left, and the newest that has the bytes of a
+    file which has lost them.
 
     What has another name stays, and what a link leads to, which is not counted either.
     """
-    others = sorted(
-        (path for path in new.parent.iterdir() if _is_backup(path) and path != new), reverse=True
-    )
-    old = others[keep - 1 :]
-    for path in old:
+    wanted = {str(file_id) for file_id in lost}
+    removed = list[Path]()
+    for place, path in enumerate(_beside(new), start=2):
+        has = {name for name in wanted if (path / FILES / name).exists()}
+        wanted -= has
+        if has or place <= keep:
+            continue
         # So that nobody takes what is left of it for one, if this is cut short.
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
-    return old
+        removed.append(path)
+    return removed
+
+
+def _beside(new: Path) -> list[Path]:
+    """The others, the newest first."""
+    return sorted(
+        (path for path in new.parent.iterdir() if _is_backup(path) and path != new), reverse=True
+    )
 
 
 def _is_backup(path: Path) -> bool:
