@@ -36,9 +36,24 @@ class TestMetrics:
             'method="GET",status="404"} 1.0'
         ) in text
         assert 'http_requests_total{handler="none",method="GET",status="404"} 1.0' in text
-        assert 'handler="/api/v1/{user_id}/chat",method="GET",status="405"' in text
+        assert 'handler="/api/v1/{user_id}/chat",method="other",status="405"' in text
         for word in (alice, str(missing), secret):
             assert word not in text
+
+    async def test_a_method_that_a_route_does_not_take_makes_no_series(self, client: AsyncClient):
+        """Whoever sends all there are at all routes would make a thousand histograms."""
+        for method in ("PROPFIND", "M-SEARCH", "PUT", "POST"):
+            await client.request(method, "/api/v1/conversations")
+            await client.request(method, "/nowhere")
+
+        text = (await client.get("/metrics")).text
+
+        methods = set(re.findall(r'^http_requests_total\{.*method="([^"]*)"', text, re.MULTILINE))
+        assert {"POST", "PUT", "other"} == methods
+        assert (
+            'http_requests_total{handler="/api/v1/conversations",method="other",status="405"} 3.0'
+        ) in text
+        assert 'http_requests_total{handler="none",method="other",status="404"} 2.0' in text
 
     async def test_a_turn_tells_how_long_its_history_and_its_model_took(
         self, client: AsyncClient, bearer: Bearer, alice: str
