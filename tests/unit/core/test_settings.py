@@ -88,6 +88,10 @@ BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values]
     ("database_pooler", CANARY),
     ("redis_url", f"http://:{CANARY}@host"),
     ("redis_url", CANARY),
+    ("redis_url", f"redis://:{CANARY}/@host:6379/0"),
+    ("redis_url", f"redis://:{CANARY}#@host:6379/0"),
+    ("redis_url", f"redis://:{CANARY}@host:port"),
+    ("redis_url", f"redis://:{CANARY}@:6379"),
     ("auth_mode", CANARY),
     ("auth_mode", f"local,{CANARY}"),
     ("auth_mode", ","),
@@ -95,7 +99,9 @@ BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values]
     ("auth_registration", CANARY),
     ("auth_jwks_url", f"ftp://{CANARY}/jwks"),
     ("auth_jwks_url", CANARY),
+    ("auth_jwks_url", f"https://ann:{CANARY}@host/jwks"),
     ("better_auth_url", CANARY),
+    ("better_auth_url", f"https://{CANARY}@host"),
     ("better_auth_database_url", f"mysql://ann:{CANARY}@host/name"),
     ("better_auth_session_table", f'session; DROP TABLE "{CANARY}"'),
     ("responder", CANARY),
@@ -203,6 +209,20 @@ class TestEnvironment:
 
         assert redis_url is not None
         assert f"{scheme}://host:6379/0" == redis_url.get_secret_value()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://host",
+            "redis://[::1]:6379",
+            "redis://ann:a%2Fb%23c%40d@host:6379/1",
+            "rediss://host?ssl_cert_reqs=none",
+        ],
+    )
+    def test_redis_has_whatever_its_client_reads(self, url: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("REDIS_URL", url)
+
+        assert load_settings().redis_url is not None
 
 
 class TestDotenv:

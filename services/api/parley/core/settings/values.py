@@ -56,6 +56,10 @@ def _redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://")):
         msg = "must start with redis:// or rediss://"
         raise ValueError(msg)
+    # A / or # of the password ends the host's part: the client would quote what it took for a port.
+    if not _is_reachable(url.get_secret_value()):
+        msg = "must look like redis://:password@host:6379/0, with %2F for a / of the password, %23 for a #"
+        raise ValueError(msg)
     return url
 
 
@@ -112,19 +116,24 @@ def _http(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         msg = "must be a URL that starts with https:// or http://"
         raise ValueError(msg)
+    # `parley doctor` shows it.
+    if parts.username is not None:
+        msg = "must be a URL without login"
+        raise ValueError(msg)
     return url
 
 
-def _has_port_in_range(url: str) -> bool:
+def _is_reachable(url: str) -> bool:
+    """Whether there is a host, and a port that may be one."""
     try:
-        return urlsplit(url).port != 0
+        return urlsplit(url).port != 0 and urlsplit(url).hostname is not None
     except ValueError:
         return False
 
 
 def _endpoint(url: str) -> str:
     # A login in it would be shown wherever a setting that is no secret may be.
-    if not _ENDPOINT.fullmatch(url) or not _has_port_in_range(url):
+    if not _ENDPOINT.fullmatch(url) or not _is_reachable(url):
         msg = "must be a URL without login, `?` and `#`, such as http://localhost:11434/v1"
         raise ValueError(msg)
     return url
