@@ -52,10 +52,14 @@ class TestDatabase:
         assert "nothing listens" in detail
         assert "canary" not in detail
 
-    async def test_whose_host_nobody_knows(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setenv("DATABASE_URL", "postgresql://parley_api:x@nowhere.invalid/parley")
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "a" * 64])
+    async def test_whose_host_nobody_knows(self, host: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://parley_api:x@{host}/parley")
 
-        assert "no host has that name" in (await faults())["database"]
+        detail = (await faults())["database"]
+
+        assert "no host has that name" in detail
+        assert "a container that is stopped" in detail
 
     async def test_that_takes_another_password(
         self, postgres: DatabaseUrls, monkeypatch: pytest.MonkeyPatch

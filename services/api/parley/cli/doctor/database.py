@@ -36,7 +36,7 @@ async def examine_database(settings: Settings) -> list[Finding]:
             found += await _powers(store) if settings.is_production else []
         finally:
             await store.close()
-    except (Unavailable, SQLAlchemyError, OSError) as error:
+    except (Unavailable, SQLAlchemyError, OSError, UnicodeError) as error:
         # The first question is whether it answers; what is not asked any more is not known.
         found.append(Finding("database", ok=False, detail=f"{where} {why_not(error)}"))
     return found

@@ -20,15 +20,17 @@ _BY_SQLSTATE = {
     "08P01": "is a pooler that does not take a session's settings: set DATABASE_POOLER=transaction",
 }
 _ONLY_READS = "only reads: is it a standby, or its file not ours to write? DATABASE_URL must lead to the primary"
-
-
+_NO_SUCH_HOST = (
+    "is not found: no host has that name here, and a container that is stopped has none"
+)
 _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLError, "does not speak TLS as it should: is sslmode right?"),
     (
         ConnectionRefusedError,
         "is not there: nothing listens at that address; is it running, and the port right?",
     ),
-    (socket.gaierror, "is not found: no host has that name here"),
+    (socket.gaierror, _NO_SUCH_HOST),
+    (UnicodeError, _NO_SUCH_HOST),  # no name at all
     (
         TimeoutError,
         "does not answer in DATABASE_TIMEOUT_SECONDS: is it frozen, asleep, or behind a firewall?",
