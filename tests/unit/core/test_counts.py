@@ -54,26 +54,26 @@ class TestBury:
             work(folder, pid)
         assert WHOLE | {"held 3.0"} == told()
 
-        bury(folder, 11)
-        bury(folder, 12)
+        bury(folder, [11])
+        bury(folder, [12])
 
         assert WHOLE | {"held 1.0"} == told()
 
     def test_the_dead_share_their_files(self, folder: Path):
         for pid in range(11, 31):
             work(folder, pid)
-            bury(folder, pid)
+            bury(folder, [pid])
 
         assert {"counter_dead.db", "histogram_dead.db"} == {path.name for path in folder.iterdir()}
 
     def test_one_who_counted_nothing_leaves_nothing(self, folder: Path):
-        bury(folder, 11)
+        bury(folder, [11])
 
         assert [] == [*folder.iterdir()]
 
     def test_another_whose_number_ends_alike_is_alive(self, folder: Path):
         work(folder, 111)
-        bury(folder, 11)
+        bury(folder, [11])
 
         assert "held 1.0" in told()
 
@@ -83,11 +83,37 @@ class TestBury:
         monkeypatch.setattr(counts, "PATIENCE_SECONDS", 0.01)
         work(folder, 11)
         before = told() - {"held 1.0"}
+        dead = [11]
 
         with counts._alone(folder), pytest.raises(TimeoutError):  # noqa: SLF001 - as a reader does
-            bury(folder, 11)
+            bury(folder, dead)
 
         assert before == told()
+        assert [11] == dead
+
+    def test_whom_a_reader_kept_from_it_goes_with_the_next_one(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Else a folder that is read all the time would grow with each process that dies."""
+        monkeypatch.setattr(counts, "PATIENCE_SECONDS", 0.01)
+        for pid in (11, 12, 13):
+            work(folder, pid)
+        dead = [11]
+        with counts._alone(folder):  # noqa: SLF001 - as a reader does
+            with pytest.raises(TimeoutError):
+                bury(folder, dead)
+            dead.append(12)
+            with pytest.raises(TimeoutError):
+                bury(folder, dead)
+        assert WHOLE | {"held 1.0"} == told()
+
+        bury(folder, dead)
+
+        assert [] == dead
+        assert WHOLE | {"held 1.0"} == told()
+        assert {"counter_dead.db", "counter_13.db"} == {
+            path.name for path in folder.glob("counter_*")
+        }
 
 
 class TestExposition:

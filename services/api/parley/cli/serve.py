@@ -50,6 +50,7 @@ class Application(BaseApplication):
         # For a person: what listens to other machines is read by a log collector.
         self.url = f"http://{host}:{port}" if ip_address(host).is_loopback else None
         self._make_app = make_app
+        self._unburied: list[int] = []
         self._descriptor = listener.detach()
         super().__init__()
 
@@ -68,7 +69,7 @@ class Application(BaseApplication):
             "graceful_timeout": round(Graces.of(self.settings).gunicorn_seconds),
             # Nobody should steer it but by signals.
             "control_socket_disable": True,
-            "child_exit": _bury,
+            "child_exit": self._bury,
         }
         for name, value in values.items():
             self.cfg.set(name, value)
@@ -77,6 +78,17 @@ class Application(BaseApplication):
         """In each worker, after the fork: nothing that is opened here is shared."""
         return self._make_app(self.settings)
 
+    def _bury(self, arbiter: Arbiter, worker: GunicornWorker) -> None:
+        """What a dead process counted stays; what it held does not."""
+        # One that lives may have got the number of one who was not buried: it counts on in the same files.
+        self._unburied = [pid for pid in self._unburied if pid not in arbiter.WORKERS]
+        self._unburied.append(int(worker.pid))
+        try:
+            bury(Path(os.environ[FOLDER_VARIABLE]), self._unburied)
+        except OSError as error:
+            # As where the disk is full: no count is worth the server.
+            log.warning("counts-not-joined", **frames_of(error))
+
 
 class ArbiterLogger(Logger):
     """Into the one pipe for all that is logged."""
@@ -84,15 +96,6 @@ class ArbiterLogger(Logger):
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
         self.error_log.propagate = True
-
-
-def _bury(_: Arbiter, worker: GunicornWorker) -> None:
-    """What a dead process counted stays; what it held does not."""
-    try:
-        bury(Path(os.environ[FOLDER_VARIABLE]), int(worker.pid))
-    except OSError as error:
-        # As where the disk is full: no count is worth the server.
-        log.warning("counts-not-joined", **frames_of(error))
 
 
 def run(make_app: Callable[[Settings], FastAPI], settings: Settings, host: str) -> None:

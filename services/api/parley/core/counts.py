@@ -33,23 +33,27 @@ def exposition(own: CollectorRegistry) -> bytes:
         return generate_latest(registry)
 
 
-def bury(folder: Path, pid: int) -> None:
+def bury(folder: Path, dead: list[int]) -> None:
     """
     What a dead process counted goes into one file for all of them; what it held is gone.
 
-    The library keeps the files of each for ever, and would read them at each scrape. One that came
-    between would find the same counts twice, or not at all: so it waits.
+    Takes from `dead` whom it has buried, the last first. The library keeps the files of each for
+    ever, and would read them at each scrape. One that came between would find the same counts twice,
+    or not at all: so it waits.
 
     Raises:
-        OSError: they stay in their own files, and count as ever; TimeoutError where somebody who
-            reads them has stood still for PATIENCE_SECONDS.
+        OSError: those who are left stay in their own files, and count as ever; TimeoutError where
+            somebody has read them for PATIENCE_SECONDS.
     """
-    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-    with _alone(folder):
-        for left in folder.glob(f"*_{pid}.db"):
-            kind = left.name.removesuffix(f"_{pid}.db")
-            _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
-            left.unlink()
+    while dead:
+        pid = dead[-1]
+        mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+        with _alone(folder):
+            for left in folder.glob(f"*_{pid}.db"):
+                kind = left.name.removesuffix(f"_{pid}.db")
+                _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
+                left.unlink()
+        dead.pop()
 
 
 def _add(counts: Path, to: Path) -> None:
