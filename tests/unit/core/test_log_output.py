@@ -109,6 +109,23 @@ class TestQueuedOutput:
 
         assert line.encode() == pipe.read(len(line))
 
+    def test_it_waits_also_where_somebody_has_said_that_nobody_waits(
+        self, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    ):
+        """The other end's file is shared, and so is what a parent that is Node.js sets on it."""
+        monkeypatch.setattr(log_output, "LAST_WORDS_SECONDS", 0.01)
+        counted = Counted()
+        held_back = pipe.fill()
+        os.set_blocking(pipe.writer, False)
+        output = QueuedOutput(pipe.writer)
+        output.write("a line\n")
+        output.close()
+
+        pipe.read(held_back)
+
+        assert b"a line\n" == pipe.read(7)
+        assert 0 == counted("parley_log_lines_dropped_total")
+
     def test_who_closes_it_waits_for_who_reads(self, pipe: Pipe):
         output = QueuedOutput(pipe.writer)
         output.write("last words\n")

@@ -90,7 +90,16 @@ class QueuedOutput(LossyOutput):
         while (line := self._lines.get()) is not None:
             try:
                 while line:
-                    line = line[os.write(self._descriptor, line) :]
+                    line = self._write_some(line)
             except OSError:
                 # Nobody reads any more. Who does later misses what was said meanwhile.
                 LOG_LINES_DROPPED.inc()
+
+    def _write_some(self, line: bytes) -> bytes:
+        """Returns the rest, when some was taken or may be."""
+        try:
+            return line[os.write(self._descriptor, line) :]
+        except BlockingIOError:
+            # Another who has the same file open may have made it so for all.
+            select.select([], [self._descriptor], [])
+            return line
