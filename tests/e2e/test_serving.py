@@ -276,6 +276,25 @@ class TestWorkers:
             assert 0 == counted(server)
         assert ["not-ours"] == [path.name for path in folder.iterdir()]
 
+    def test_another_server_beside_it_counts_elsewhere(self, tmp_path: Path, sqlite_url: str):
+        """As somebody starts it in a container that serves, where the folder is set for all."""
+        folder = str(tmp_path / "metrics")
+        one, other = (
+            Server(tmp_path, DATABASE_URL=sqlite_url, PROMETHEUS_MULTIPROC_DIR=folder)
+            for _ in range(2)
+        )
+        with one:
+            with account(one.url) as client:
+                say(client, "count me")
+            until(lambda: counted(one) == 1)
+            with other:
+                assert 0 == counted(other)
+
+            assert 1 == counted(one)
+            os.kill(*one.workers(), signal.SIGKILL)
+            until(lambda: one.output.count("Application startup complete") == 2)
+            assert 1 == counted(one)
+
     def test_an_empty_number_of_them_is_one(self, tmp_path: Path, sqlite_url: str):
         """As in a copy of `.env.example`; gunicorn itself would fail."""
         with Server(tmp_path, DATABASE_URL=sqlite_url, WEB_CONCURRENCY="") as server:
