@@ -92,6 +92,9 @@ BAD = [(name, str(value)) for name, _, _, values in NUMBERS for value in values]
     ("redis_url", f"redis://:{CANARY}#@host:6379/0"),
     ("redis_url", f"redis://:{CANARY}@host:port"),
     ("redis_url", f"redis://:{CANARY}@:6379"),
+    ("redis_url", f"rediss://host?socket_timeout={CANARY}"),
+    ("redis_url", f"rediss://host?ssl_cert_reqs={CANARY}"),
+    ("redis_url", f"redis://:{CANARY}@host?ssl_cert_reqs=none"),
     ("auth_mode", CANARY),
     ("auth_mode", f"local,{CANARY}"),
     ("auth_mode", ","),
@@ -216,7 +219,8 @@ class TestEnvironment:
             "redis://host",
             "redis://[::1]:6379",
             "redis://ann:a%2Fb%23c%40d@host:6379/1",
-            "rediss://host?ssl_cert_reqs=none",
+            "rediss://host?ssl_cert_reqs=none&ssl_check_hostname=false",
+            "rediss://host?ssl_ca_certs=/etc/ssl/ours.pem",
         ],
     )
     def test_redis_has_whatever_its_client_reads(self, url: str, monkeypatch: pytest.MonkeyPatch):

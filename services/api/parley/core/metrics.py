@@ -18,7 +18,7 @@ TURNS = Counter(
 )
 TURN_SECONDS = Histogram(
     "parley_turn_seconds",
-    "From a turn's acceptance until its end was recorded.",
+    "From a turn's acceptance until its readers are told its end.",
     ["outcome"],
     registry=None,
     buckets=_TURN_BUCKETS,

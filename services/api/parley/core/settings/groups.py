@@ -106,7 +106,8 @@ class DataSettings(BaseSettings):
         3, gt=0, le=60, description="Longest that a request waits for the database."
     )
     redis_url: RedisUrl | None = Field(
-        None, description="`redis://…`; required in production. `parley doctor` checks it."
+        None,
+        description="`redis://…`, or `rediss://…` over TLS; required in production. `parley doctor` checks it.",
     )
 
 

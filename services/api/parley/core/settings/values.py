@@ -39,6 +39,11 @@ _FILES = re.compile(
 )
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
+# More would be the client's, and come before what Parley has it do, such as how long it waits.
+_REDIS_OPTION = re.compile(
+    "ssl_cert_reqs=(none|optional|required)|ssl_check_hostname=(true|false)|ssl_ca_certs=/[^&]+"
+)
+
 
 def _database(url: SecretStr) -> SecretStr:
     engine_url(url.get_secret_value())
@@ -59,6 +64,11 @@ def _redis(url: SecretStr) -> SecretStr:
     # A / or # of the password ends the host's part: the client would quote what it took for a port.
     if not _is_reachable(url.get_secret_value()):
         msg = "must look like redis://:password@host:6379/0, with %2F for a / of the password, %23 for a #"
+        raise ValueError(msg)
+    parts = urlsplit(url.get_secret_value())
+    options = parts.query.split("&") if parts.query else []
+    if not all(parts.scheme == "rediss" and _REDIS_OPTION.fullmatch(it) for it in options):
+        msg = "must have nothing behind the ? but ssl_cert_reqs, ssl_check_hostname or ssl_ca_certs=/file, of rediss://"
         raise ValueError(msg)
     return url
 
