@@ -49,24 +49,29 @@ shell: ## Open a shell in the API's container: parley doctor, parley user create
 	@$(COMPOSE) exec api sh
 
 # Elsewhere than in var/backups: to=... What they write is theirs who ask for it; where Docker runs rootless: as=0:0
-to ?= $(if $(from),$(dir $(from:%/=%)),var/backups)
+# By the environment: a folder may be called as it likes.
+export to ?= var/backups
+export from ?=
 as ?= $$(id -u):$$(id -g)
-IN_BACKUPS = BACKUPS="$(abspath $(to))" $(COMPOSE) run --rm --user "$(as)"
+RUN_WITH = export BACKUPS; BACKUPS=$$(realpath -- $(1)); $(COMPOSE) run --rm --user "$(as)"
+BACK_UP = $(call RUN_WITH,"$$to")
+RESTORE = $(call RUN_WITH,"$$(dirname -- "$$from")")
+WHICH = "/backups/$$(basename -- "$$from")"
 
 .PHONY: backup
 backup: ## Back the stack up while it serves, into var/backups: make backup keep=7 keeps the newest seven
-	@mkdir -p -m 0700 "$(to)"
-	@$(IN_BACKUPS) dump
-	@$(IN_BACKUPS) backup backup files --to /backups $(if $(keep),--keep $(keep))
-	@echo 'It is in $(to).'
+	@mkdir -p -m 0700 -- "$$to"
+	@$(BACK_UP) dump
+	@$(BACK_UP) backup backup files --to /backups $(if $(keep),--keep $(keep))
+	@echo "It is in $$to."
 
 .PHONY: restore
 restore: ## Put a backup into an empty stack: make restore from=var/backups/2026-...
-	@test -n "$(from)" || { echo 'Say which: make restore from=var/backups/2026-...' >&2; exit 2; }
+	@test -n "$$from" || { echo 'Say which: make restore from=var/backups/2026-...' >&2; exit 2; }
 	@$(COMPOSE) build --quiet api
-	@$(IN_BACKUPS) dump /scripts/restore.sh --look
-	@$(IN_BACKUPS) backup restore files --from "/backups/$(notdir $(from:%/=%))"
-	@$(IN_BACKUPS) dump /scripts/restore.sh "/backups/$(notdir $(from:%/=%))"
+	@$(RESTORE) dump /scripts/restore.sh --look
+	@$(RESTORE) backup restore files --from $(WHICH)
+	@$(RESTORE) dump /scripts/restore.sh $(WHICH)
 	@$(COMPOSE) run --rm migrate
 	@echo 'Restored. `make up` starts it.'
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,6 +220,41 @@ class TestBackup:
 
         asked = re.findall(r"docker compose (.{8})", shown)
         assert {"-p drill"} == set(asked)
+
+    @pytest.mark.parametrize("name", ["with spaces", "it's", '"so`called"', "-dash", "ünï"])
+    @pytest.mark.parametrize("target", ["backup", "restore"])
+    def test_a_folder_may_be_called_as_its_owner_likes(
+        self, tmp_path: Path, target: str, name: str
+    ):
+        """Wherever make is asked from, and whether or not a slash is behind it."""
+        (tmp_path / name).mkdir()
+        asked = tmp_path / "compose"
+        asked.write_text('#!/bin/sh\nprintf \'%s\\n\' "$BACKUPS" "$@"\n')
+        asked.chmod(0o700)
+        told = {"backup": f"to={name}", "restore": f"from={name}/2026-11-30T02-15-01Z/"}[target]
+        said = subprocess.run(
+            ["make", "--makefile", str(ROOT / "Makefile"), target, told, f"COMPOSE={asked}"],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+
+        assert str(tmp_path / name) in said
+        assert {"backup": "/backups", "restore": "/backups/2026-11-30T02-15-01Z"}[target] in said
+
+    @pytest.mark.parametrize("target", ["backup", "restore"])
+    def test_a_folder_that_is_not_there_is_said_and_no_other_is_used(
+        self, tmp_path: Path, target: str
+    ):
+        (tmp_path / "file").touch()
+        told = {"backup": "to=file/in/it", "restore": "from=not/there/2026-11-30T02-15-01Z"}[
+            target
+        ]
+        refused = subprocess.run(
+            ["make", "--makefile", str(ROOT / "Makefile"), target, told, "COMPOSE=true"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+        assert 0 != refused.returncode
+        assert {"backup": "file", "restore": "not/there"}[target] in refused.stderr
 
     def test_the_dump_is_made_by_tools_of_the_servers_release(self, services: dict[str, Service]):
         assert services["postgres"]["image"] == services["dump"]["image"]
