@@ -399,6 +399,13 @@ def lead_elsewhere(folder: Path) -> None:
     edit(folder, files={"count": 1, "total_bytes": 1, "list_sha256": digest})
 
 
+def list_none(folder: Path) -> None:
+    """As another backup would that was made up."""
+    (folder / "files.sha256").write_bytes(b"")
+    said = json.loads((folder / "manifest.json").read_text())["files"]
+    edit(folder, files=said | {"list_sha256": sha256(b"").hexdigest()})
+
+
 def link_to_a_copy(path: Path) -> None:
     path.rename(path.with_name("elsewhere"))
     path.symlink_to(path.with_name("elsewhere"))
@@ -422,6 +429,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a linked database": (lambda f: link_to_a_copy(f / "database.sqlite"), "cannot be read"),
     "a changed list": (lambda f: change(f / "files.sha256"), "files.sha256 differs"),
     "a list that leads out": (lead_elsewhere, "a line that names no file"),
+    "a list of none": (list_none, "has 0 files of 0 bytes, and the manifest says"),
     "a changed file": (lambda f: change(first_file(f)), "differs from files.sha256"),
     "a file less": (lambda f: first_file(f).unlink(), "differs from files.sha256"),
     "a linked file": (lambda f: link_to_a_copy(first_file(f)), "differs from files.sha256"),

@@ -22,7 +22,7 @@ from parley.crud.ports import SCHEMA_REVISION
 from parley.crud.sql import sqlite_copy
 from parley.crud.sql.ledger import LedgerClosed, SqlLedger
 from parley.crud.sql.sqlite_copy import Unfit
-from parley.schemas.backups import KeptFile, Manifest, Snapshot
+from parley.schemas.backups import FileCopies, KeptFile, Manifest, Snapshot
 from parley.services.backups.copying import AlreadyThere, Copied, Copying, Differs
 from parley.wiring import open_blobs
 
@@ -127,7 +127,7 @@ def restore(settings: Settings, folder: Path, *, only_files: bool) -> Manifest:
         if database is not None:
             _require_rows(copy, manifest)
             sqlite_copy.require_empty(database)
-        asyncio.run(_put_files_back(settings, backup))
+        asyncio.run(_put_files_back(settings, backup, manifest.files))
         if database is not None:
             sqlite_copy.copy_in(copy, database, _say_pages)
     except (NotWhole, Unfit) as refused:
@@ -162,13 +162,13 @@ def _require_rows(copy: Path, manifest: Manifest) -> None:
         raise Refused(msg)
 
 
-async def _put_files_back(settings: Settings, backup: Backup) -> None:
+async def _put_files_back(settings: Settings, backup: Backup, said: FileCopies) -> None:
     async with AsyncExitStack() as closing:
         source = FolderBlobs(backup.files)
         closing.push_async_callback(source.close)
         copying = Copying(source, open_blobs(settings, closing), tell=_say_files)
         try:
-            await copying.compare(backup.kept())
+            seen = await copying.compare(backup.kept())
         except Differs as differs:
             msg = (
                 f"{backup.files / str(differs)} differs from {backups.FILE_LIST}, or is not there"
@@ -177,6 +177,12 @@ async def _put_files_back(settings: Settings, backup: Backup) -> None:
         except AlreadyThere as there:
             msg = f"FILES_URL has another file {there}: restore into an empty store"
             raise Refused(msg) from None
+        if (seen.files, seen.total_bytes) != (said.count, said.total_bytes):
+            msg = (
+                f"{backup.path / backups.FILE_LIST} has {seen.files} files of {seen.total_bytes} bytes,"
+                f" and the manifest says {said.count} of {said.total_bytes}"
+            )
+            raise NotWhole(msg)
         _, changed = await copying.copy(backup.kept())
         if changed:
             msg = f"{backup.files} has changed meanwhile"
