@@ -18,7 +18,7 @@ from parley.cli.backups import BackedUp, Refused, back_up, lines_of, restore
 from parley.cli.migrate import ALEMBIC_INI, upgrade
 from parley.core.ids import new_id
 from parley.core.settings import InvalidSettings, Settings
-from parley.crud.objects import backups
+from parley.crud.objects import backup_folder
 from parley.crud.objects.backups import Backup, NotWhole, Unfinished
 from parley.crud.ports import SCHEMA_REVISION
 from parley.crud.sql import sqlite_copy
@@ -184,7 +184,7 @@ class TestBackup:
     def test_one_that_nobody_finished_is_taken_for_none_and_gives_way(
         self, filled: Place, to: Path
     ):
-        left = backups.begin(to_made(to))
+        left = backup_folder.begin(to_made(to))
         (left.path / "database.sqlite").write_text("half")
 
         with pytest.raises(NotWhole, match=r"manifest\.json cannot be read"):
@@ -192,7 +192,7 @@ class TestBackup:
         assert [backed_up(filled, to).folder] == [*to.iterdir()]
 
     def test_of_two_at_once_one_is_refused(self, filled: Place, to: Path):
-        with backups.alone(to), pytest.raises(Refused, match="Another backup"):
+        with backup_folder.alone(to), pytest.raises(Refused, match="Another backup"):
             backed_up(filled, to)
 
     def test_as_many_are_kept_as_is_said_and_what_is_called_otherwise(
@@ -359,7 +359,7 @@ def to_made(to: Path) -> Path:
 
 def begun(to: Path, *lines: str) -> Unfinished:
     """As backup.sh leaves it."""
-    unfinished = backups.begin(to_made(to))
+    unfinished = backup_folder.begin(to_made(to))
     for name, text in {
         "database.dump": "a dump",
         "begun.csv": f"2026-11-30T12:00:00Z,{SCHEMA_REVISION}\n",

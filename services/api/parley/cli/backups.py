@@ -15,8 +15,9 @@ from parley.core.database import create_engine, engine_url
 from parley.core.errors import AppError, FileStoreUnavailable, StorageFull
 from parley.core.logging import configure_logging
 from parley.core.settings import InvalidSettings, Settings
-from parley.crud.objects import backups
-from parley.crud.objects.backups import Backup, Busy, NotWhole, Unfinished
+from parley.crud.objects import backup_folder
+from parley.crud.objects.backup_folder import UNFINISHED
+from parley.crud.objects.backups import FILE_LIST, Backup, Busy, NotWhole, Unfinished
 from parley.crud.objects.folder import FolderBlobs
 from parley.crud.ports import SCHEMA_REVISION
 from parley.crud.sql import sqlite_copy
@@ -51,23 +52,23 @@ def back_up(settings: Settings, to: Path, *, only_files: bool, keep: int | None)
     _prepare(settings)
     database = None if only_files else _embedded(settings, "`make backup` backs the stack up")
     try:
-        with backups.alone(to):
+        with backup_folder.alone(to):
             if database is None:
-                unfinished = Unfinished(to / backups.UNFINISHED)
+                unfinished = Unfinished(to / UNFINISHED)
                 snapshot = unfinished.snapshot()
             else:
-                unfinished = backups.begin(to)
+                unfinished = backup_folder.begin(to)
                 copy = unfinished.path / "database.sqlite"
                 snapshot = sqlite_copy.copy_out(database, copy, _say_pages)
                 unfinished.note(sqlite_copy.files_of(copy))
             backed_up = asyncio.run(_copy_files(settings, unfinished, snapshot))
             if keep:
-                removed = backups.remove_old(backed_up.folder, keep, backed_up.manifest.lost)
+                removed = backup_folder.remove_old(backed_up.folder, keep, backed_up.manifest.lost)
                 backed_up = backed_up._replace(removed=removed)
     except (Busy, NotWhole, Unfit) as refused:
         raise Refused(str(refused)) from None
     except sqlite3.Error as failed:
-        raise Refused(_not_moved(failed, database, to / backups.UNFINISHED)) from failed
+        raise Refused(_not_moved(failed, database, to / UNFINISHED)) from failed
     except (StorageFull, FileStoreUnavailable) as failed:
         raise Refused(_not_copied(failed)) from failed
     return backed_up
@@ -82,7 +83,7 @@ async def _copy_files(settings: Settings, unfinished: Unfinished, snapshot: Snap
         copied, missing = await copying.copy(unfinished.kept())
         known = await _still_known(settings, missing)
     # Restored from one of those that are there, what its user has deleted is in the database again.
-    lost = known - backups.deleted_before(unfinished.path) if known else known
+    lost = known - backup_folder.deleted_before(unfinished.path) if known else known
     folder, manifest = unfinished.finish(
         snapshot,
         total_bytes=copied.total_bytes,
@@ -170,16 +171,14 @@ async def _put_files_back(settings: Settings, backup: Backup, said: FileCopies) 
         try:
             seen = await copying.compare(backup.kept())
         except Differs as differs:
-            msg = (
-                f"{backup.files / str(differs)} differs from {backups.FILE_LIST}, or is not there"
-            )
+            msg = f"{backup.files / str(differs)} differs from {FILE_LIST}, or is not there"
             raise NotWhole(msg) from None
         except AlreadyThere as there:
             msg = f"FILES_URL has another file {there}: restore into an empty store"
             raise Refused(msg) from None
         if (seen.files, seen.total_bytes) != (said.count, said.total_bytes):
             msg = (
-                f"{backup.path / backups.FILE_LIST} has {seen.files} files of {seen.total_bytes} bytes,"
+                f"{backup.path / FILE_LIST} has {seen.files} files of {seen.total_bytes} bytes,"
                 f" and the manifest says {said.count} of {said.total_bytes}"
             )
             raise NotWhole(msg)
