@@ -1,5 +1,7 @@
 """A store that was away: every lease has run out, and nobody need be dead."""
 
+import json
+from io import StringIO
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +11,8 @@ from parley.core.errors import DatabaseUnavailable, TurnInProgress
 from parley.crud.ports import Store
 from parley.schemas.turns import TurnStatus
 from parley.services import workers
+from parley.services.workers import Worker
+from tests.integration.test_relay import eventually
 from tests.responders import Gated, Scripted
 from tests.turn_process import Process, turn_of
 
@@ -19,8 +23,10 @@ class Leaseless:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.is_away = False
+        self.asked = 0
 
     async def renew(self, worker_id: UUID) -> None:
+        self.asked += 1
         if self.is_away:
             raise DatabaseUnavailable
         await self._store.renew(worker_id)
@@ -79,3 +85,28 @@ class TestRecovery:
         assert TurnStatus.FAILED == (await there.turns.get(alice, started.turn_id)).status
         model.gate.set()
         await dead.idle()
+
+
+class TestWhatIsSaid:
+    @pytest.mark.parametrize("backend", ["memory"])
+    async def test_a_lease_that_cannot_be_renewed_is_one_line_however_often_it_is_tried(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, logged: StringIO
+    ):
+        """Twice a second of each process, for as long as a night: older lines would be gone by then."""
+        for pause in ("RENEW_SECONDS", "RENEW_AGAIN_SECONDS"):
+            monkeypatch.setattr(workers, pause, 0.001)
+        away = Leaseless(store)
+        away.is_away = True
+        worker = Worker(away)
+        worker.start()
+        await eventually(lambda: away.asked > 3)
+
+        away.is_away = False
+        asked = away.asked
+        await eventually(lambda: away.asked > asked + 3)
+        away.is_away = True
+        asked = away.asked
+        await eventually(lambda: away.asked > asked + 3)
+        await worker.stop()
+        events = [json.loads(line)["event"] for line in logged.getvalue().splitlines()]
+        assert ["lease-not-renewed", "lease-renewed", "lease-not-renewed"] == events

@@ -36,6 +36,7 @@ class Worker:
         self._held_until = 0.0
         self._recovers_until = 0.0
         self._renewing: asyncio.Task[None] | None = None
+        self._failed_as: type[Exception] | None = None
 
     @property
     def is_recovering(self) -> bool:
@@ -88,9 +89,23 @@ class Worker:
                     await self._store.forget_dead()
                     swept = True
                 pause = RENEW_SECONDS
-            except Unavailable as error:
-                log.warning("lease-not-renewed", code=error.code)
-            except Exception as bug:  # noqa: BLE001 - as where there is no schema yet: it may come
-                log.error("lease-not-renewed", **frames_of(bug))
+                self._say_that_it_works()
+            except Exception as error:  # noqa: BLE001 - as where there is no schema yet: it may come
+                self._say_why_not(error)
             LEASES_HELD.set(monotonic() < self._held_until)
             await asyncio.sleep(pause)
+
+    def _say_why_not(self, error: Exception) -> None:
+        """Once for each reason: it is tried twice a second, be the store away for a night."""
+        if type(error) is self._failed_as:
+            return
+        self._failed_as = type(error)
+        if isinstance(error, Unavailable):
+            log.warning("lease-not-renewed", code=error.code)
+        else:
+            log.error("lease-not-renewed", **frames_of(error))
+
+    def _say_that_it_works(self) -> None:
+        if self._failed_as is not None:
+            self._failed_as = None
+            log.info("lease-renewed")
