@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from functools import partial
+from time import time
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from tests.containers.conftest import Say
 from tests.containers.load import under_load, until_more
 from tests.containers.stack import Stack
 from tests.containers.streams import REPLICAS
-from tests.deploy.monitoring import alerts, dashboard_queries, metrics_in
+from tests.deploy.monitoring import dashboard_queries, metrics_in, rules
 from tests.processes import account, get, until
 
 pytestmark = pytest.mark.timeout(900)
@@ -35,6 +36,12 @@ class Prometheus:
 
     def rings(self, alert: str) -> bool:
         return bool(self.ask(f'ALERTS{{alertname="{alert}",alertstate="firing"}}'))
+
+    def sees_nothing_running(self) -> None:
+        """What was asked before has ended, and is counted by each replica as it is looked at now."""
+        asked_at = time()
+        eventually(lambda: self.number('min(timestamp(up{job="parley"}))') > asked_at)
+        eventually(lambda: self.number("sum(parley_turns_running)") == 0)
 
     def names(self) -> set[str]:
         return set(get(f"{self._url}/label/__name__/values").json()["data"])
@@ -69,7 +76,7 @@ class TestReplicas:
     ):
         """Each query of the dashboard has an answer while people chat."""
         queries = dashboard_queries()
-        asked = metrics_in(*queries, *(rule["expr"] for rule in alerts().values()))
+        asked = metrics_in(*queries, *(rule["expr"] for rule in rules()))
 
         with under_load(url) as ends:
             until_more(ends)
@@ -83,6 +90,7 @@ class TestReplicas:
     ):
         """Also of a worker that was killed, and by the replicas that are there."""
         query = 'sum(parley_turns_total{outcome="complete"})'
+        prometheus.sees_nothing_running()
         counted, recorded = prometheus.number(query), complete_turns(replicas)
         with account(replicas.url("api-2"), "counted@example.com") as client:
             for _ in range(10):

@@ -22,10 +22,14 @@ def dashboard_queries() -> list[str]:
     ]
 
 
+def rules() -> list[dict[str, str]]:
+    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
+    return list(group["rules"])
+
+
 def alerts() -> dict[str, dict[str, str]]:
     """By their names."""
-    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
-    return {rule["alert"]: rule for rule in group["rules"]}
+    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
 
 
 def metrics_in(*queries: str) -> set[str]:
