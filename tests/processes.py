@@ -121,6 +121,11 @@ class Server:
         assert self._process is not None
         self._process.terminate()
 
+    def start_again(self) -> None:
+        """What gunicorn takes for a wish to be replaced by a new one of itself."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR2)
+
     def workers(self) -> set[int]:
         assert self._process is not None
         pid = self._process.pid

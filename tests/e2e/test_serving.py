@@ -295,6 +295,25 @@ class TestWorkers:
             until(lambda: one.output.count("Application startup complete") == 2)
             assert 1 == counted(one)
 
+    def test_one_that_it_starts_itself_counts_elsewhere_too(self, tmp_path: Path, sqlite_url: str):
+        """
+        On SIGUSR2 gunicorn starts the program once more, in the environment of the first: that found
+        its port taken, left, and took the folder along. No worker could begin any more.
+        """
+        with Server(tmp_path, DATABASE_URL=sqlite_url) as server:
+            with account(server.url) as client:
+                say(client, "count me")
+            until(lambda: counted(server) == 1)
+
+            server.start_again()
+            until(lambda: "Cannot listen on" in server.output)
+            until(lambda: len(server.workers()) == 1)
+
+            assert 1 == counted(server)
+            os.kill(*server.workers(), signal.SIGKILL)
+            until(lambda: server.output.count("Application startup complete") == 2)
+            assert 1 == counted(server)
+
     def test_an_empty_number_of_them_is_one(self, tmp_path: Path, sqlite_url: str):
         """As in a copy of `.env.example`; gunicorn itself would fail."""
         with Server(tmp_path, DATABASE_URL=sqlite_url, WEB_CONCURRENCY="") as server:

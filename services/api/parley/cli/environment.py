@@ -32,7 +32,10 @@ def _folder_of_ours() -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _take(folder):
             return folder
-    return Path(tempfile.mkdtemp(prefix="parley-metrics-"))
+    folder = Path(tempfile.mkdtemp(prefix="parley-metrics-"))
+    # Whom a server starts has its environment: to it, ours is one that is given.
+    _take(folder)
+    return folder
 
 
 def _take(folder: Path) -> bool:
