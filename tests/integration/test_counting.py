@@ -167,6 +167,22 @@ class TestTurns:
 
         assert {("failed", "worker-lost"): 1} == turns(counted)
 
+    @pytest.mark.parametrize("backend", ["memory", "sqlite", "postgres"])
+    async def test_nor_twice_where_nothing_of_its_reply_had_come(
+        self, store: Store, alice: str, counted: Counted
+    ):
+        model = Gated()
+        frozen, there = Process(store, model), Process(store, Scripted("ok"))
+        started = await frozen.begin(alice)
+        await model.asked.wait()
+        await store.forget(frozen.worker.id)
+        await there.turns.get(alice, started.turn_id)
+
+        await frozen.turns.cancel(alice, started.turn_id)
+        await frozen.idle()
+
+        assert {("failed", "worker-lost"): 1} == turns(counted)
+
     async def test_every_rate_begins_at_nothing(self, store: Store):
         """Else the first failure of its kind would be in no rate."""
         Process(store, Scripted())

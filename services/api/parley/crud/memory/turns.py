@@ -94,6 +94,8 @@ class MemoryTurns:
         stored = self._tables.turns.get(f"{self._user_id}/{turn.id}")
         if stored is None:
             raise ConversationNotFound
+        if stored.turn.problem and stored.turn.problem.code == WorkerLost.code:
+            raise WorkerLost
         if _holds(turn, stored):
             self._close(stored, status, problem)
 

@@ -114,6 +114,7 @@ class Turns(Protocol):
 
         Raises:
             ConversationNotFound: it was deleted meanwhile, and the turn with it.
+            WorkerLost: somebody has closed the turn, for want of a lease.
         """
         ...
 

@@ -81,7 +81,10 @@ class SqlTurns(SqlTurnReads):
     async def close(self, turn: NewTurn, status: TurnStatus, problem: Problem) -> None:
         if await self._close(_held_by(turn), status, problem):
             return
-        if await self._session.get(TurnRow, (self._user_id, turn.id)) is not None:
+        row = await self._session.get(TurnRow, (self._user_id, turn.id))
+        if row is not None:
+            if row.problem and row.problem["code"] == WorkerLost.code:
+                raise WorkerLost
             return
         # A commit whose answer was lost may still be on its way: the same row again waits for it.
         never_came = await self._insert(turn)
