@@ -19,7 +19,7 @@ from parley.routers import metrics
 from parley.routers._uploads import FORM_BYTES_MAX
 from tests.deploy.image import Image
 from tests.deploy.manifests import ROOT, Manifest, Manifests, containers, secrets
-from tests.deploy.monitoring import ALERTS
+from tests.deploy.monitoring import ALERTS, alerts, dashboard_queries
 
 # The first with `sleep` in preStop that needs no feature gate.
 OLDEST_KUBERNETES = "1.30"
@@ -593,6 +593,19 @@ class TestMonitoring:
         assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
         assert metrics.PATH == endpoint["path"]
 
+    def test_it_is_scraped_under_the_name_that_the_alerts_and_the_dashboard_know(
+        self, monitored: Manifests
+    ):
+        """Else none of those that watch a replica would ever ring."""
+        (monitor,) = monitored.every("ServiceMonitor")
+        (endpoint,) = monitor["spec"]["endpoints"]
+        (job,) = [
+            rule["replacement"] for rule in endpoint["relabelings"] if rule["targetLabel"] == "job"
+        ]
+        asked = {*dashboard_queries(), *(rule["expr"] for rule in alerts().values())}
+
+        assert {job} == set(re.findall(r'job="([^"]*)"', "".join(asked)))
+
     def test_prometheus_is_let_in_and_nobody_else(
         self, monitored: Manifests, production: Manifests
     ):
@@ -604,6 +617,8 @@ class TestMonitoring:
 
         assert ["Ingress"] == added["spec"]["policyTypes"]
         assert [{"namespaceSelector", "podSelector"}] == [set(peer) for peer in rule["from"]]
+        (container,) = containers(monitored.api)
+        assert [{"port": port["name"]} for port in container["ports"]] == rule["ports"]
 
     def test_the_alerts_become_a_rule_of_the_operators_as_the_page_says(self):
         page = (ROOT / "deploy/kubernetes/README.md").read_text()

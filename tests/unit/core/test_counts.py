@@ -1,6 +1,8 @@
 """The folder that gunicorn's processes keep their counts in."""
 
 import threading
+from fcntl import flock
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -117,17 +119,34 @@ class TestBury:
 
 
 class TestExposition:
-    def test_who_asks_while_two_are_joined_waits_for_it(self, folder: Path):
+    def test_who_asks_while_two_are_joined_waits_for_it(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
         """Else a count would be there twice, or not at all, and every rate of it wrong."""
         work(folder, 11)
+        # Either it waits, or it has answered: one of them is seen, and only then the file is back.
+        is_seen = threading.Event()
+        monkeypatch.setattr(counts, "flock", partial(_tell_and_lock, is_seen))
         answers: list[set[str]] = []
-        asking = threading.Thread(target=lambda: answers.append(told()))
+
+        def ask() -> None:
+            answers.append(told())
+            is_seen.set()
+
+        asking = threading.Thread(target=ask)
         with counts._alone(folder):  # noqa: SLF001 - as `bury` does
-            asking.start()
+            is_seen.clear()
             (folder / "counter_11.db").rename(folder / "not-there-now")
+            asking.start()
+            assert is_seen.wait(timeout=60)
             (folder / "not-there-now").rename(folder / "counter_11.db")
         asking.join(timeout=60)
 
         assert ['things_total{kind="good"} 2.0'] == [
             line for line in answers[0] if line.startswith("things")
         ]
+
+
+def _tell_and_lock(is_seen: threading.Event, descriptor: int, how: int) -> None:
+    is_seen.set()
+    flock(descriptor, how)

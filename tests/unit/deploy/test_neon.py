@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import typer
+from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
 from deploy.neon import set_up
@@ -24,6 +25,7 @@ from deploy.neon.set_up import (
     pair,
     parse,
 )
+from parley.cli.doctor.finding import Finding
 from parley.cli.migrate import NotMigrated
 from parley.core.errors import DatabaseUnavailable
 
@@ -273,3 +275,28 @@ class TestExplain:
 
         assert 1 == ended.value.exit_code
         assert f"{explain(error)}\n" == capsys.readouterr().err
+
+
+class TestSetUp:
+    @pytest.mark.parametrize(("is_ok", "code"), [(True, 0), (False, 1)])
+    def test_it_is_well_where_the_api_would_be(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_ok: bool, code: int
+    ):
+        async def make_role(urls: set_up.Urls, _: object) -> URL:
+            return urls.pooled
+
+        urls = derive(parse(url_at(HOST)))
+        findings = [Finding("database", ok=True, detail=""), Finding("role", ok=is_ok, detail="")]
+        for name, instead in {
+            "ask": lambda: urls,
+            "make_role": make_role,
+            "upgrade": lambda _: None,
+            "examine": lambda _: findings,
+            "stand_alone": lambda: None,
+        }.items():
+            monkeypatch.setattr(set_up, name, instead)
+        monkeypatch.setattr(os, "umask", lambda _: None)
+        with pytest.raises(typer.Exit) as ended:
+            set_up.main(tmp_path)
+
+        assert code == ended.value.exit_code
