@@ -221,6 +221,7 @@ class TestEnvironment:
             "redis://ann:a%2Fb%23c%40d@host:6379/1",
             "rediss://host?ssl_cert_reqs=none&ssl_check_hostname=false",
             "rediss://host?ssl_ca_certs=/etc/ssl/ours.pem",
+            "rediss://host?ssl_certfile=/etc/ssl/me.pem&ssl_keyfile=/etc/ssl/me.key",
         ],
     )
     def test_redis_has_whatever_its_client_reads(self, url: str, monkeypatch: pytest.MonkeyPatch):

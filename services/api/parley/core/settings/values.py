@@ -41,7 +41,8 @@ _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 # More would be the client's, and come before what Parley has it do, such as how long it waits.
 _REDIS_OPTION = re.compile(
-    "ssl_cert_reqs=(none|optional|required)|ssl_check_hostname=(true|false)|ssl_ca_certs=/[^&]+"
+    "ssl_cert_reqs=(none|optional|required)|ssl_check_hostname=(true|false)"
+    "|ssl_(ca_certs|certfile|keyfile)=/[^&]+"
 )
 
 
@@ -68,7 +69,10 @@ def _redis(url: SecretStr) -> SecretStr:
     parts = urlsplit(url.get_secret_value())
     options = parts.query.split("&") if parts.query else []
     if not all(parts.scheme == "rediss" and _REDIS_OPTION.fullmatch(it) for it in options):
-        msg = "must have nothing behind the ? but ssl_cert_reqs, ssl_check_hostname or ssl_ca_certs=/file, of rediss://"
+        msg = (
+            "must have nothing behind the ? but ssl_cert_reqs, ssl_check_hostname, ssl_ca_certs=/file,"
+            " ssl_certfile=/file or ssl_keyfile=/file, of rediss://"
+        )
         raise ValueError(msg)
     return url
 
