@@ -474,6 +474,38 @@ class TestRefused:
         restore(there.settings, folder, only_files=False)
         assert filled.rows() == there.rows()
 
+    def test_one_that_somebody_fills_while_files_are_put_back_is_left_as_it_is(
+        self, filled: Place, there: Place, to: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        folder = backed_up(filled, to).folder
+        upgrade(f"sqlite:///{there.database}")
+
+        def fill(_: object) -> None:
+            with closing(sqlite3.connect(there.database, isolation_level=None)) as somebody:
+                somebody.execute(
+                    "INSERT OR IGNORE INTO users (id, email, password_hash, created_at)"
+                    " VALUES ('zoe', 'zoe@example.com', 'x', '2026-11-30')"
+                )
+
+        monkeypatch.setattr("parley.cli.backups._say_files", fill)
+
+        with pytest.raises(Refused, match="is not empty, users has rows"):
+            restore(there.settings, folder, only_files=False)
+        assert ["zoe"] == [user_id for user_id, *_ in there.rows()["users"]]
+
+    def test_one_that_loses_a_file_once_it_was_looked_at_changes_no_database(
+        self, filled: Place, there: Place, to: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        folder = backed_up(filled, to).folder
+        file = first_file(folder)
+        monkeypatch.setattr(
+            "parley.cli.backups._say_files", lambda _: file.unlink(missing_ok=True)
+        )
+
+        with pytest.raises(Refused, match="has changed meanwhile"):
+            restore(there.settings, folder, only_files=False)
+        assert not there.database.exists()
+
     def test_another_file_of_that_id_stays_and_the_same_one_does_no_harm(
         self, filled: Place, there: Place, to: Path
     ):
