@@ -18,10 +18,11 @@ from parley.core.errors import (
     TurnInProgress,
 )
 from parley.core.ids import new_id
-from parley.crud.ports import Store
+from parley.crud.ports import LOST_SECONDS, Store
 from parley.crud.sql.store import SqlStore
 from parley.services import workers
 from parley.services.turns import relay as relay_module
+from parley.services.turns import runner
 from parley.services.workers import Worker
 from tests.counts import Counted, gauge
 from tests.databases import DatabaseUrls
@@ -62,6 +63,25 @@ class TestTurns:
         assert {("complete", ""): 1} == turns(counted)
         assert 1 == counted("parley_turn_seconds_count", outcome="complete")
         assert 1 == counted("parley_history_seconds_count")
+
+    @pytest.mark.parametrize(("error", "outcome"), [(None, "complete"), (ModelError(), "failed")])
+    async def test_it_takes_as_long_as_from_its_acceptance_to_its_end(
+        self,
+        store: Store,
+        alice: str,
+        counted: Counted,
+        error: ModelError | None,
+        outcome: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ):
+        moments = iter([1000.0, 1007.5])
+        monkeypatch.setattr(runner, "perf_counter", lambda: next(moments))
+        process = Process(store, Scripted("half ", error=error))
+
+        with suppress(ModelError):
+            await process.say(alice, "hi")
+
+        assert 7.5 == counted("parley_turn_seconds_sum", outcome=outcome)
 
     async def test_one_runs_until_it_has_ended(self, store: Store, alice: str):
         model = Gated("half ")
@@ -346,3 +366,14 @@ class TestLeases:
         living.start()
         await eventually(lambda: gauge("parley_leases_lost") == 1)
         await living.stop()
+
+    @pytest.mark.parametrize("backend", ["memory", "sqlite", "postgres"])
+    async def test_who_died_long_ago_rings_no_more(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ):
+        for seconds in (-1, -LOST_SECONDS - 1, 600):
+            for module in ("memory", "sql"):
+                monkeypatch.setattr(f"parley.crud.{module}.store.LEASE_SECONDS", seconds)
+            await store.renew(new_id())
+
+        assert 1 == await store.lost()
