@@ -73,6 +73,14 @@ class TestBury:
 
         assert [] == [*folder.iterdir()]
 
+    def test_one_who_was_killed_as_it_began_to_count_leaves_nothing(self, folder: Path):
+        """An empty file is none to the library, and whoever reads it breaks off."""
+        (folder / "counter_11.db").touch()
+
+        bury(folder, [11])
+
+        assert [] == [*folder.iterdir()]
+
     def test_another_whose_number_ends_alike_is_alive(self, folder: Path):
         work(folder, 111)
         bury(folder, [11])

@@ -51,7 +51,8 @@ def bury(folder: Path, dead: list[int]) -> None:
         with _alone(folder):
             for left in folder.glob(f"*_{pid}.db"):
                 kind = left.name.removesuffix(f"_{pid}.db")
-                _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
+                if left.stat().st_size:  # none of one that was killed as it made it
+                    _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
                 left.unlink()
         dead.pop()
 
