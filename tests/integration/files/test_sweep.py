@@ -189,10 +189,10 @@ class TestLost:
         await make_whole(store, blobs, alice)
         file = await make_file(store, alice)
 
-        async def deleted_behind(_: UUID) -> int | None:
-            async with store.begin(alice) as tx:
-                if (await tx.files.usage()).files == 2:
-                    await tx.files.delete(file.id)
+        async def deleted_behind(file_id: UUID) -> int | None:
+            if file_id == file.id:
+                async with store.begin(alice) as tx:
+                    await tx.files.delete(file_id)
             return None
 
         monkeypatch.setattr(blobs, "size", deleted_behind)
