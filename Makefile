@@ -60,6 +60,7 @@ WHICH = "/backups/$$(basename -- "$$from")"
 
 .PHONY: backup
 backup: ## Back the stack up while it serves, into var/backups: make backup keep=7 keeps the newest seven
+	@case "$(keep)" in *[!0-9]*|0*) echo 'How many are kept is a number from 1 on: make backup keep=7' >&2; exit 2;; esac
 	@mkdir -p -m 0700 -- "$$to"
 	@$(BACK_UP) dump
 	@$(BACK_UP) backup backup files --to /backups $(if $(keep),--keep $(keep))

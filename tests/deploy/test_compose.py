@@ -256,6 +256,20 @@ class TestBackup:
         assert 0 != refused.returncode
         assert {"backup": "file", "restore": "not/there"}[target] in refused.stderr
 
+    @pytest.mark.parametrize(
+        ("keep", "said"), [("1", 0), ("07", 2), ("0", 2), ("-1", 2), ("7x", 2), ("all", 2)]
+    )
+    def test_how_many_are_kept_is_looked_at_before_all_is_dumped(
+        self, tmp_path: Path, keep: str, said: int
+    ):
+        made = subprocess.run(
+            ["make", "--makefile", str(ROOT / "Makefile"), "backup", f"keep={keep}", "COMPOSE=echo"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+        assert (said, said == 2) == (made.returncode, "keep=7" in made.stderr)
+        assert (said == 0) == ("dump" in made.stdout)
+
     def test_the_dump_is_made_by_tools_of_the_servers_release(self, services: dict[str, Service]):
         assert services["postgres"]["image"] == services["dump"]["image"]
 

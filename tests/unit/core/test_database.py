@@ -241,6 +241,23 @@ class TestSqlite:
 
         assert [tmp_path / "var"] == list(tmp_path.iterdir())
 
+    async def test_nobody_else_reads_it(self, engine: AsyncEngine, tmp_path: Path):
+        async with engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE said (words)"))
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+
+        assert dict.fromkeys(("parley.db", "parley.db-wal", "parley.db-shm"), 0o600) == modes
+
+    async def test_whom_else_its_owner_lets_read_it_may(self, tmp_path: Path):
+        database = tmp_path / "parley.db"
+        database.touch(mode=0o640)
+        engine = create_engine(f"sqlite:///{database}")
+        async with engine.connect():
+            pass
+        await engine.dispose()
+
+        assert 0o640 == database.stat().st_mode & 0o777
+
     @pytest.mark.parametrize(
         ("pragma", "expected"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
     )

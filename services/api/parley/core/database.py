@@ -1,5 +1,6 @@
 """One way to make an engine, for the API, the migrations and the tests."""
 
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, cast
@@ -235,7 +236,12 @@ def _ping_the_idle(engine: AsyncEngine) -> None:
 
 
 def _create_sqlite(url: URL, pool: dict[str, object], timeout_seconds: float) -> AsyncEngine:
-    Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Path(str(url.database))
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Everybody's words are in it: one that is new is its owner's alone, and what SQLite puts beside it as
+    # it is. Who may not make it here is told so on connecting.
+    with suppress(OSError):
+        database.touch(mode=0o600, exist_ok=False)
     engine = create_async_engine(
         url, connect_args={"timeout": min(POOL_WAIT_SECONDS, timeout_seconds)}, **pool
     )
