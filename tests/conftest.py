@@ -83,6 +83,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         "services.chat.ACCEPT_SECONDS",
         "services.health.PROBE_SECONDS",
         "services.responders.openai.responder.LAST_WORDS_SECONDS",
+        "services.turns.runner.LAST_WORDS_SECONDS",
         "services.turns.service.END_SECONDS",
     ):
         monkeypatch.setattr(f"parley.{name}", TIMEOUT_SECONDS)
