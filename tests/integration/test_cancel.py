@@ -27,17 +27,31 @@ from tests.stores import Around, nothing
 from tests.turn_process import Process, turn_of
 
 
+def hold_writes(around: Around) -> asyncio.Event:
+    """Nothing is recorded before the event: who looks meanwhile finds a turn that runs."""
+    may_write = asyncio.Event()
+
+    async def wait(_: str, read_only: bool) -> None:  # noqa: FBT001 - a hook
+        if not read_only:
+            await may_write.wait()
+
+    around.before = wait
+    return may_write
+
+
 class TestHere:
     async def test_what_was_said_is_recorded_as_cancelled_and_the_model_is_let_go(
         self, store: Store, alice: str
     ):
-        model = Gated("half ")
-        process = Process(store, model)
+        around, model = Around(store), Gated("half ")
+        process = Process(around, model)
         begun = await process.ask(alice)
         started = await begun.events.started()
         await model.asked.wait()
 
+        may_write = hold_writes(around)
         asked = await process.turns.cancel(alice, started.turn_id)
+        may_write.set()
         reply = await begun.events.outcome()
 
         assert TurnStatus.RUNNING == asked.status
@@ -435,11 +449,15 @@ class TestRace:
 
 class TestHttp:
     @pytest.fixture
+    def store(self, store: Store) -> Around:
+        return Around(store)
+
+    @pytest.fixture
     def responder(self) -> Gated:
         return Gated("half ")
 
     async def test_202_and_the_stream_ends_with_what_there_is(
-        self, say, client: AsyncClient, alice: str, bearer, responder: Gated
+        self, say, client: AsyncClient, alice: str, bearer, responder: Gated, store: Around
     ):
         streaming = asyncio.create_task(say(stream=True))
         await responder.asked.wait()
@@ -447,9 +465,11 @@ class TestHttp:
         path = f"/api/v1/conversations/{listed.json()['items'][0]['id']}"
         running = (await client.get(path, headers=bearer(alice))).json()["running_turn"]
 
+        may_write = hold_writes(store)
         answer = await client.post(
             f"/api/v1/turns/{UUID(running['id'])}/cancel", headers=bearer(alice)
         )
+        may_write.set()
 
         assert (202, "running") == (answer.status_code, answer.json()["status"])
         *_, done = parse((await streaming).text)
