@@ -236,6 +236,7 @@ class TestWriting:
     ):
         monkeypatch.setattr(relay_module, "PIECES_AT_ONCE", 1)
         monkeypatch.setattr(relay_module, "TICK_SECONDS", 60)
+        monkeypatch.setattr(relay_module, "LATE_SECONDS", PATIENCE_SECONDS)
         process = Process(store, Scripted("one ", "two ", "three"), log=log)
         async with process.relaying():
             reply = await process.say(alice, "hello")

@@ -25,6 +25,7 @@ from parley.services.turns.events import END_SOMEWHERE, Numbered
 from tests.responders import Gated, Scripted
 from tests.turn_process import Process, events_of
 
+PATIENCE_SECONDS = 60
 PIECES = [f"word-{number} " for number in range(30)]
 
 
@@ -74,6 +75,14 @@ class Stepping:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_module, "TICK_SECONDS", 0.005)
     monkeypatch.setattr(relay_module, "DOUBT_SECONDS", 0.05)
+    # What a busy machine is late with does come.
+    monkeypatch.setattr(relay_module, "LATE_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def the_last_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for: the log never gets the end of this test's turn."""
+    monkeypatch.setattr(relay_module, "LATE_SECONDS", 0.05)
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -214,6 +223,7 @@ class TestAfterIt:
         assert [1, 2] == [number for number, _ in found]
         assert whole == found
 
+    @pytest.mark.usefixtures("the_last_is_lost")
     @pytest.mark.parametrize("pieces", [[], ["one ", "two"]])
     async def test_then_its_events_are_gone_and_the_turn_is_there(
         self, store: Store, alice: str, pieces: list[str]
@@ -238,6 +248,7 @@ class TestAfterIt:
                 (await process.turns.get(alice, started.turn_id)).reply is not None
             )
 
+    @pytest.mark.usefixtures("the_last_is_lost")
     async def test_a_replay_is_then_the_reply_in_one_piece(self, store: Store, alice: str):
         process = Process(store, Scripted("one ", "two"), log=MemoryStreamLog(retention_seconds=0))
         async with process.relaying():
@@ -264,6 +275,7 @@ class TestAfterIt:
 
 
 class TestLostLog:
+    @pytest.mark.usefixtures("the_last_is_lost")
     async def test_the_direct_reader_keeps_its_stream_and_who_resumes_gets_it_whole(
         self, store: Store, alice: str
     ):
@@ -354,6 +366,7 @@ class TestLostLog:
 
 
 class TestLostWorker:
+    @pytest.mark.usefixtures("the_last_is_lost")
     async def test_who_resumes_is_told_once_the_lease_has_run_out(self, store: Store, alice: str):
         log, model = LostLog(), Gated("half")
         dead, alive = (Process(store, model, log=log) for _ in range(2))
@@ -372,6 +385,7 @@ class TestLostWorker:
         model.gate.set()
         await dead.idle()
 
+    @pytest.mark.usefixtures("the_last_is_lost")
     @pytest.mark.parametrize("after", [1, 2, 7])
     async def test_however_much_they_have_had(self, store: Store, alice: str, after: int):
         """A direct reader is ahead of the log: what it had last may never have been written."""
@@ -394,6 +408,7 @@ class TestLostWorker:
         model.gate.set()
         await dead.idle()
 
+    @pytest.mark.usefixtures("the_last_is_lost")
     async def test_who_had_more_of_it_than_is_left_is_told_too_and_then_no_more(
         self, store: Store, alice: str
     ):
