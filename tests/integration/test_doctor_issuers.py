@@ -26,6 +26,7 @@ def told(postgres: DatabaseUrls, server: KeyServer, monkeypatch: pytest.MonkeyPa
         "AUTH_MODE": "local,jwks,better-auth",
         "AUTH_SECRET": SECRET,
         "DATABASE_URL": postgres.api,
+        "DATABASE_TIMEOUT_SECONDS": "30",
         "AUTH_JWKS_URL": f"{server.url}/keys",
         "AUTH_ISSUER": "https://tenant.auth.test/",
         "AUTH_AUDIENCE": "https://api.chat.test",

@@ -149,7 +149,9 @@ class TestPostgres:
 
     async def test_the_api_is_not_ready_on_what_it_left_and_then_is(self, postgres: DatabaseUrls):
         await make_empty(postgres)
-        settings = Settings(auth_secret=SECRET, database_url=postgres.api)
+        settings = Settings(
+            auth_secret=SECRET, database_url=postgres.api, database_timeout_seconds=30
+        )
         app = create_app(settings)
         async with (
             app.router.lifespan_context(app),

@@ -192,6 +192,7 @@ class TestAnIndexThatIsNotValid:
         self, database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
     ) -> list[Finding]:
         monkeypatch.setenv("DATABASE_URL", database.api)
+        monkeypatch.setenv("DATABASE_TIMEOUT_SECONDS", "30")
         return [finding for finding in await examine() if finding.name == "indexes"]
 
     async def test_is_named_with_what_to_do_which_mends_it(

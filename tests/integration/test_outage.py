@@ -185,8 +185,9 @@ class TestInMidTurn:
         return Gated("first ")
 
     async def test_a_restart_while_the_model_thinks_is_not_noticed(
-        self, say, proxy: Proxy, responder: Gated
+        self, say, proxy: Proxy, responder: Gated, monkeypatch: pytest.MonkeyPatch
     ):
+        monkeypatch.setattr("parley.services.turns.recording.AWAY_SECONDS", PATIENCE_SECONDS)
         asking = asyncio.create_task(say())
         await responder.asked.wait()
         await proxy.refuse()

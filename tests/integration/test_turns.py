@@ -25,7 +25,7 @@ from parley.services.turns import runner as runner_module
 from parley.services.workers import Worker
 from tests.factories import messages_of
 from tests.responders import Gated, Scripted
-from tests.stores import patient_store
+from tests.stores import TIMEOUT_SECONDS, patient_store
 from tests.turn_process import Process, turn_of
 
 
@@ -308,8 +308,9 @@ class TestLostAnswers:
 
     @pytest.mark.parametrize("after_commit", [False, True])
     async def test_a_reply_outlives_one_lost_answer(
-        self, store: Store, alice: str, *, after_commit: bool
+        self, store: Store, alice: str, monkeypatch: pytest.MonkeyPatch, *, after_commit: bool
     ):
+        monkeypatch.setattr("parley.services.turns.recording.AWAY_SECONDS", TIMEOUT_SECONDS)
         treacherous = Treacherous(store)
         treacherous.lose(2, after_commit=after_commit)
         reply = await Process(treacherous, Scripted("ok")).say(alice, "hello")
