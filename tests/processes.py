@@ -34,10 +34,21 @@ def until(holds: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> 
     return time.monotonic() - began_at
 
 
+def kept_port() -> tuple[socket.socket, int]:
+    """
+    A free port that nobody else is given while the socket is there. Who asks for it by its number,
+    and for a port that may be used again, as servers do, gets it.
+    """
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    return keeper, int(keeper.getsockname()[1])
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    keeper, port = kept_port()
+    keeper.close()
+    return port
 
 
 class Server:
@@ -52,7 +63,10 @@ class Server:
     """All of them."""
 
     def __init__(self, folder: Path, *command: str, **variables: str) -> None:
-        self.port = free_port()
+        # Also while it starts, which takes seconds, and between two starts: others ask for free ones.
+        self._keeper, self.port = kept_port()
+        if sys.platform != "linux":
+            self._keeper.close()  # there the server itself would not get it either
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._command = [
@@ -156,6 +170,7 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        self._keeper.close()
 
 
 @contextmanager
