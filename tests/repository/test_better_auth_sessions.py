@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from parley.core.database import Pooler, create_engine
 from parley.core.errors import DatabaseUnavailable
@@ -16,6 +17,7 @@ from parley.crud.sql.better_auth import SqlBetterAuthSessions
 from parley.crud.sql.database import SqlDatabase
 from tests.databases import DatabaseUrls, connected
 from tests.session_table import SessionTable
+from tests.stores import TIMEOUT_SECONDS
 
 TOKEN, OTHER = "a" * 32, "b" * 32
 ANN, BOB = "AnnAnnAnnAnnAnnAnnAnnAnnAnnAnnAn", "BobBobBobBobBobBobBobBobBobBobBo"
@@ -30,12 +32,19 @@ async def table(postgres: DatabaseUrls) -> SessionTable:
     return table
 
 
+def engine_of_one(url: str, pooler: Pooler) -> AsyncEngine:
+    return create_engine(url, pool_size=1, pooler=pooler, timeout_seconds=TIMEOUT_SECONDS)
+
+
+def patient(engine: AsyncEngine) -> SqlDatabase:
+    return SqlDatabase(engine, timeout_seconds=TIMEOUT_SECONDS)
+
+
 @asynccontextmanager
 async def reading(
     url: str, table_name: str, pooler: Pooler = "none"
 ) -> AsyncGenerator[SqlBetterAuthSessions]:
-    database = SqlDatabase(create_engine(url, pool_size=1, pooler=pooler), timeout_seconds=5)
-    sessions = SqlBetterAuthSessions(database, table_name)
+    sessions = SqlBetterAuthSessions(patient(engine_of_one(url, pooler)), table_name)
     try:
         yield sessions
     finally:
@@ -75,8 +84,8 @@ class TestUserOf:
 
     @pytest.mark.parametrize("pooler", ["none", "transaction"])
     async def test_nothing_is_left_in_the_connection(self, table: SessionTable, pooler: Pooler):
-        engine = create_engine(table.urls.api, pool_size=1, pooler=pooler)
-        sessions = SqlBetterAuthSessions(SqlDatabase(engine, timeout_seconds=5), table.name)
+        engine = engine_of_one(table.urls.api, pooler)
+        sessions = SqlBetterAuthSessions(patient(engine), table.name)
         assert ANN == await sessions.user_of(TOKEN)
 
         async with engine.connect() as connection:

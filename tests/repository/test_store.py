@@ -1,7 +1,7 @@
 """What is true of the store itself, and on PostgreSQL of the roles and policies behind it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from parley.schemas.accounts import EmailCredential
 from parley.schemas.conversations import Order
 from tests.databases import DatabaseUrls, connected
 from tests.factories import accept, make_conversation, new_reply, new_turn, record
-from tests.stores import patient_store
+from tests.stores import TIMEOUT_SECONDS, patient_store
 
 
 class TestStore:
@@ -32,7 +32,7 @@ class TestStore:
         assert pool is None or (10, 0, 0) == (pool.size, pool.in_use, pool.overflow)
 
     async def test_no_schema_is_no_revision(self, tmp_path):
-        store = SqlStore(create_engine(f"sqlite:///{tmp_path}/empty.db"), timeout_seconds=3)
+        store = patient_store(f"sqlite:///{tmp_path}/empty.db")
         try:
             assert None is await store.revision()
         finally:
@@ -68,8 +68,8 @@ class TestStore:
     async def test_a_connection_to_a_file_that_takes_no_writes_is_let_go(
         self, sqlite_url: str, alice: str
     ):
-        engine = create_engine(sqlite_url, pool_size=1)
-        store = SqlStore(engine, timeout_seconds=5)
+        engine = create_engine(sqlite_url, pool_size=1, timeout_seconds=TIMEOUT_SECONDS)
+        store = SqlStore(engine, timeout_seconds=TIMEOUT_SECONDS)
         async with engine.connect() as connection:
             await connection.execute(text("PRAGMA query_only=ON"))
         with pytest.raises(Overloaded):
@@ -83,10 +83,9 @@ class TestStore:
         self, pooler: Pooler, postgres: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
     ):
         """So that it does not trip the breaker: another statement may well be quick."""
-        # The server says so after two seconds, and a request has nine.
-        monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.2)
-        engine = create_engine(postgres.api, pooler=pooler, timeout_seconds=10)
-        store = SqlStore(engine, timeout_seconds=10)
+        # The server says so after three seconds, and a request has 27.
+        monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.1)
+        store = patient_store(postgres.api, pooler=pooler)
         made = {f"user-{n}": await make_conversation(store, f"user-{n}") for n in range(6)}
 
         async def delete(user_id: str) -> None:
@@ -102,7 +101,7 @@ class TestStore:
 
     @pytest.mark.parametrize("pooler", ["none", "transaction"])
     async def test_a_reader_cannot_write(self, pooler: Pooler, postgres: DatabaseUrls, alice: str):
-        store = SqlStore(create_engine(postgres.api, pooler=pooler), timeout_seconds=3)
+        store = patient_store(postgres.api, pooler=pooler)
         try:
             with pytest.raises(DatabaseUnavailable):
                 async with store.begin(alice, read_only=True) as tx:
@@ -111,8 +110,26 @@ class TestStore:
             await store.close()
 
 
+class Clock:
+    """The event loop's, by which a request has its time; it goes on, and as far ahead as a test says."""
+
+    def __init__(self, of: Callable[[], float]) -> None:
+        self._of = of
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return self._of() + self.ahead
+
+
 class TestRoom:
     """When more is asked at once than there are connections."""
+
+    @pytest.fixture
+    async def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop.time)
+        monkeypatch.setattr(loop, "time", clock)
+        return clock
 
     @pytest.fixture
     async def crowded(self, postgres: DatabaseUrls) -> AsyncGenerator[SqlStore]:
@@ -175,23 +192,27 @@ class TestRoom:
         await store.close()
 
     async def test_who_waited_for_it_does_not_take_a_slow_server_for_one_that_is_away(
-        self, postgres: DatabaseUrls, alice: str, bob: str
+        self, postgres: DatabaseUrls, alice: str, bob: str, clock: Clock
     ):
-        """The server says that it is slow after 4 s; of the request's 4.5 less is left then."""
-        engine = create_engine(postgres.api, pool_size=2, timeout_seconds=5)
-        store = SqlStore(engine, timeout_seconds=5)
+        """The server says that it is slow after 24 s; of the request's 27 less is left then."""
+        store, is_in = patient_store(postgres.api, pool_size=2), asyncio.Event()
 
         async def delete(conversation_id: UUID) -> None:
             async with store.begin(alice) as tx:
+                is_in.set()
                 await tx.conversations.delete(conversation_id)
 
         async with connected(postgres.owner) as owner, owner.transaction():
             made = [await make_conversation(store, alice) for _ in range(5)]
             await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
             for conversation in made:
+                is_in.clear()
                 async with store.begin(alice):
                     waiting = asyncio.create_task(delete(conversation.id))
-                    await asyncio.sleep(2)  # it is the time that counts, and no state
+                    await asyncio.sleep(0)  # it waits
+                    clock.ahead += 10
+                await is_in.wait()
+                clock.ahead += 20
                 with pytest.raises(Overloaded):
                     await waiting
 
@@ -199,47 +220,71 @@ class TestRoom:
         await store.close()
 
     async def test_nor_where_all_that_the_server_said_meanwhile_is_that_it_is_slow(
-        self, postgres: DatabaseUrls, alice: str, bob: str
+        self,
+        postgres: DatabaseUrls,
+        alice: str,
+        bob: str,
+        clock: Clock,
+        monkeypatch: pytest.MonkeyPatch,
     ):
-        engine = create_engine(postgres.api, pool_size=1, timeout_seconds=10)
-        store = SqlStore(engine, timeout_seconds=10)
+        # What the server is told, six seconds. The store reckons with 24.
+        monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.2)
+        store, is_in = patient_store(postgres.api, pool_size=1), asyncio.Event()
         made = {user_id: await make_conversation(store, user_id) for user_id in (alice, bob)}
 
         async def delete(user_id: str) -> None:
             async with store.begin(user_id) as tx:
+                is_in.set()
                 await tx.conversations.delete(made[user_id].id)
 
         async with connected(postgres.owner) as owner, owner.transaction():
             await owner.execute("LOCK TABLE conversations")
             first = asyncio.create_task(delete(alice))
-            await asyncio.sleep(3)  # it is the time that counts, and no state
-            with pytest.raises(Overloaded):
-                await delete(bob)
+            await is_in.wait()
+            is_in.clear()
+            second = asyncio.create_task(delete(bob))
+            await asyncio.sleep(0)  # it waits
+            clock.ahead += 10
             with pytest.raises(Overloaded):
                 await first
+            await is_in.wait()
+            clock.ahead += 20
+            with pytest.raises(Overloaded):
+                await second
         await store.close()
 
     async def test_nor_where_all_that_it_said_meanwhile_is_that_something_is_not_there(
-        self, postgres: DatabaseUrls, alice: str, bob: str
+        self, postgres: DatabaseUrls, alice: str, bob: str, clock: Clock
     ):
-        engine = create_engine(postgres.api, pool_size=1, timeout_seconds=5)
-        store = SqlStore(engine, timeout_seconds=5)
+        store = patient_store(postgres.api, pool_size=1)
+        is_looking, goes_on, is_in = (asyncio.Event() for _ in range(3))
         made = await make_conversation(store, alice)
 
         async def look_in_vain() -> None:
             async with store.begin(bob) as tx:
-                await asyncio.sleep(2)  # it is the time that counts, and no state
+                is_looking.set()
+                await goes_on.wait()
                 await tx.conversations.get(new_id())
+
+        async def delete() -> None:
+            async with store.begin(alice) as tx:
+                is_in.set()
+                await tx.conversations.delete(made.id)
 
         async with connected(postgres.owner) as owner, owner.transaction():
             await owner.execute("SELECT 1 FROM conversations FOR UPDATE")
             looking = asyncio.create_task(look_in_vain())
-            await asyncio.sleep(0)
-            with pytest.raises(Overloaded):
-                async with store.begin(alice) as tx:
-                    await tx.conversations.delete(made.id)
+            await is_looking.wait()
+            waiting = asyncio.create_task(delete())
+            await asyncio.sleep(0)  # it waits
+            clock.ahead += 10
+            goes_on.set()
             with pytest.raises(ConversationNotFound):
                 await looking
+            await is_in.wait()
+            clock.ahead += 20
+            with pytest.raises(Overloaded):
+                await waiting
         await store.close()
 
     async def test_nor_one_that_is_away_for_a_slow_one(self):
@@ -260,7 +305,7 @@ class TestRoom:
                     with suppress(DatabaseUnavailable, Overloaded):
                         await make_conversation(store, user_id)
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*(insist(f"user-{n}") for n in range(20)))
             await store.close()
             for connection in connections:
