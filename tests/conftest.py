@@ -24,6 +24,7 @@ from parley.main import create_app
 from parley.services.responders.base import Responder
 from parley.services.responders.echo import EchoResponder
 from parley.wiring import open_blobs
+from tests.clocks import LoopClock
 from tests.databases import Databases, DatabaseUrls
 from tests.factories import make_account, session_of
 from tests.s3 import make_bucket, s3_server
@@ -239,6 +240,15 @@ async def app(
 async def client(app: FastAPI) -> AsyncGenerator[AsyncClient]:
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
         yield client
+
+
+@pytest.fixture
+async def loop_clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
+    """Of the test's own loop: what waits in it for a time has waited as soon as a test says so."""
+    loop = asyncio.get_running_loop()
+    clock = LoopClock(loop.time)
+    monkeypatch.setattr(loop, "time", clock)
+    return clock
 
 
 @pytest.fixture

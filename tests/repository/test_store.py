@@ -1,7 +1,7 @@
 """What is true of the store itself, and on PostgreSQL of the roles and policies behind it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from parley.crud.ports import SCHEMA_REVISION, Store
 from parley.crud.sql.store import SqlStore
 from parley.schemas.accounts import EmailCredential
 from parley.schemas.conversations import Order
+from tests.clocks import LoopClock
 from tests.databases import DatabaseUrls, connected
 from tests.factories import accept, make_conversation, new_reply, new_turn, record
 from tests.stores import TIMEOUT_SECONDS, patient_store
@@ -110,26 +111,8 @@ class TestStore:
             await store.close()
 
 
-class Clock:
-    """The event loop's, by which a request has its time; it goes on, and as far ahead as a test says."""
-
-    def __init__(self, of: Callable[[], float]) -> None:
-        self._of = of
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return self._of() + self.ahead
-
-
 class TestRoom:
     """When more is asked at once than there are connections."""
-
-    @pytest.fixture
-    async def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
-        loop = asyncio.get_running_loop()
-        clock = Clock(loop.time)
-        monkeypatch.setattr(loop, "time", clock)
-        return clock
 
     @pytest.fixture
     async def crowded(self, postgres: DatabaseUrls) -> AsyncGenerator[SqlStore]:
@@ -192,7 +175,7 @@ class TestRoom:
         await store.close()
 
     async def test_who_waited_for_it_does_not_take_a_slow_server_for_one_that_is_away(
-        self, postgres: DatabaseUrls, alice: str, bob: str, clock: Clock
+        self, postgres: DatabaseUrls, alice: str, bob: str, loop_clock: LoopClock
     ):
         """The server says that it is slow after 24 s; of the request's 27 less is left then."""
         store, is_in = patient_store(postgres.api, pool_size=2), asyncio.Event()
@@ -210,9 +193,9 @@ class TestRoom:
                 async with store.begin(alice):
                     waiting = asyncio.create_task(delete(conversation.id))
                     await asyncio.sleep(0)  # it waits
-                    clock.ahead += 10
+                    loop_clock.ahead += 10
                 await is_in.wait()
-                clock.ahead += 20
+                loop_clock.ahead += 20
                 with pytest.raises(Overloaded):
                     await waiting
 
@@ -224,7 +207,7 @@ class TestRoom:
         postgres: DatabaseUrls,
         alice: str,
         bob: str,
-        clock: Clock,
+        loop_clock: LoopClock,
         monkeypatch: pytest.MonkeyPatch,
     ):
         # What the server is told, six seconds. The store reckons with 24.
@@ -244,17 +227,17 @@ class TestRoom:
             is_in.clear()
             second = asyncio.create_task(delete(bob))
             await asyncio.sleep(0)  # it waits
-            clock.ahead += 10
+            loop_clock.ahead += 10
             with pytest.raises(Overloaded):
                 await first
             await is_in.wait()
-            clock.ahead += 20
+            loop_clock.ahead += 20
             with pytest.raises(Overloaded):
                 await second
         await store.close()
 
     async def test_nor_where_all_that_it_said_meanwhile_is_that_something_is_not_there(
-        self, postgres: DatabaseUrls, alice: str, bob: str, clock: Clock
+        self, postgres: DatabaseUrls, alice: str, bob: str, loop_clock: LoopClock
     ):
         store = patient_store(postgres.api, pool_size=1)
         is_looking, goes_on, is_in = (asyncio.Event() for _ in range(3))
@@ -277,12 +260,12 @@ class TestRoom:
             await is_looking.wait()
             waiting = asyncio.create_task(delete())
             await asyncio.sleep(0)  # it waits
-            clock.ahead += 10
+            loop_clock.ahead += 10
             goes_on.set()
             with pytest.raises(ConversationNotFound):
                 await looking
             await is_in.wait()
-            clock.ahead += 20
+            loop_clock.ahead += 20
             with pytest.raises(Overloaded):
                 await waiting
         await store.close()

@@ -1,14 +1,17 @@
 """Turns that a model of another server's answers: what the client is told, and what is recorded."""
 
+import asyncio
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
 from parley.core.settings import Settings
 from parley.crud.ports import Store
+from tests.clocks import LoopClock
 from tests.conftest import SECRET
 from tests.events import parse
 from tests.factories import messages_of
@@ -31,19 +34,19 @@ from tests.responders import failures_in
 
 NOTHING: list[str] = []
 BOTH = ["complete", "failed"]
+SILENCE_SECONDS = 20
 
 
 @pytest.fixture
-def settings(server: ModelServer, request: pytest.FixtureRequest) -> Settings:
-    is_silent = Then.STALL in request.node.callspec.params.get("script", [])
+def settings(server: ModelServer) -> Settings:
     return Settings(
         auth_secret=SECRET,
         responder="openai",
         openai_base_url=server.url,
         openai_api_key="sk-secret",
         model="stub-1",
-        # More than a busy machine takes for a connection.
-        model_timeout_seconds=3 if is_silent else 30,
+        # More than a busy machine takes for a connection, and less than the store has.
+        model_timeout_seconds=SILENCE_SECONDS,
     )
 
 
@@ -123,14 +126,22 @@ FAULTS: list[Any] = [
 ]
 
 
+def pieces_of_the_turn(app: FastAPI, user_id: str) -> list[str]:
+    """Of the one that runs."""
+    (live,) = app.state.runner.by_user()[user_id]
+    return live.pieces
+
+
 @pytest.mark.parametrize(("script", "status", "code", "recorded"), FAULTS)
 async def test_each_fault_has_one_outcome_and_says_nothing_of_the_other_side(
     say,
+    app: FastAPI,
     client: AsyncClient,
     alice: str,
     bearer: Callable[[str], dict[str, str]],
     store: Store,
     server: ModelServer,
+    loop_clock: LoopClock,
     logged: StringIO,
     script: list[Step],
     status: int,
@@ -138,7 +149,14 @@ async def test_each_fault_has_one_outcome_and_says_nothing_of_the_other_side(
     recorded: list[str],
 ):
     server.script = script
-    response = await say("what I said")
+    asking = asyncio.create_task(say("what I said"))
+    if Then.STALL in script:
+        sent = sum(len(step) for step in script if isinstance(step, bytes))
+        heard = ["half"] if recorded else []
+        while not server.asked or server.sent < sent or heard != pieces_of_the_turn(app, alice):
+            await asyncio.sleep(0.01)
+        loop_clock.ahead += SILENCE_SECONDS
+    response = await asking
 
     problem = response.json()
     assert (status, code) == (response.status_code, problem["code"])
