@@ -65,15 +65,21 @@ class Wire:
     def some(self) -> bytes:
         return self._socket.recv(65_536)
 
+    def _more(self) -> bytes:
+        """Or the wait for the rest of what was cut off would have no end."""
+        piece = self.some()
+        assert b"" != piece, "The other side has hung up."
+        return piece
+
     def answer(self) -> Answer:
         """The next one, whole; more may follow it."""
         raw = b""
         while b"\r\n\r\n" not in raw:
-            raw += self.some()
+            raw += self._more()
         head, _, body = raw.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         while len(body) < length:
-            body += self.some()
+            body += self._more()
         (answer,) = answers(head + b"\r\n\r\n" + body)
         return answer
 

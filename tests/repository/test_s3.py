@@ -102,7 +102,10 @@ async def test_so_it_is_of_others(
     assert f"{url}/{file_id}" == server.asked[0].path
 
 
-async def test_one_that_fails_is_asked_so_often_and_no_more(server: ModelServer, blobs: Blobs):
+async def test_one_that_fails_is_asked_so_often_and_no_more(
+    server: ModelServer, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(s3, "RETRY_SECONDS", 60)  # it may be slow to say that it fails
     server.scripts = [UNAVAILABLE] * (1 + s3.RETRIES)
 
     with pytest.raises(FileStoreUnavailable):

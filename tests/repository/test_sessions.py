@@ -34,7 +34,7 @@ async def open_session(store: Store, user_id: str, token_hash: str, seconds: int
 
 
 async def rotate(
-    store: Store, user_id: str, used: str, following: str, *, grace_seconds: int = 10
+    store: Store, user_id: str, used: str, following: str, *, grace_seconds: int = HOUR
 ) -> Rotation | None:
     async with store.begin(user_id) as tx:
         await tx.accounts.lock()
@@ -86,7 +86,7 @@ class TestLogout:
         store = patient_store(postgres.api)
         sessions = SessionService(
             store, LocalTokens("x" * 32, lifetime_seconds=HOUR), LiveSessions(store),
-            lifetime_seconds=HOUR, grace_seconds=10,
+            lifetime_seconds=HOUR, grace_seconds=HOUR,
         )  # fmt: skip
         user_id = str(new_id())
         async with store.begin(user_id) as tx:
@@ -96,7 +96,7 @@ class TestLogout:
         async with store.begin(user_id) as tx:
             await tx.accounts.lock()
             await tx.sessions.rotate(
-                digest(token), "next", lifetime_seconds=HOUR, grace_seconds=10
+                digest(token), "next", lifetime_seconds=HOUR, grace_seconds=HOUR
             )
             closing = asyncio.create_task(sessions.close(token))
             await until_one_waits(postgres)

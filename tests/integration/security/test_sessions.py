@@ -27,7 +27,14 @@ NEW_PASSWORD = "another horse, another staple"
 def settings(request: pytest.FixtureRequest) -> Settings:
     """A mark `settings` changes some."""
     mark = request.node.get_closest_marker("settings")
-    return Settings(auth_secret=SECRET, **(mark.kwargs if mark else {}))
+    patient = {"auth_refresh_grace_seconds": 60}
+    return Settings(auth_secret=SECRET, **patient | (mark.kwargs if mark else {}))
+
+
+@pytest.fixture(autouse=True)
+def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered for ten seconds may be asked for later on a busy machine."""
+    monkeypatch.setattr("parley.services.liveness.RECHECK_SECONDS", 600)
 
 
 def events(logged: StringIO) -> list[str]:
