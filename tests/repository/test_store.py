@@ -84,8 +84,8 @@ class TestStore:
         self, pooler: Pooler, postgres: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
     ):
         """So that it does not trip the breaker: another statement may well be quick."""
-        # The server says so after three seconds, and a request has 27.
-        monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.1)
+        # The server says so after six seconds, and a request has 27.
+        monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.2)
         store = patient_store(postgres.api, pooler=pooler)
         made = {f"user-{n}": await make_conversation(store, f"user-{n}") for n in range(6)}
 

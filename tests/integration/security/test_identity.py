@@ -139,8 +139,8 @@ class TestAConnection:
         await record(patient, alice, conversation.id)
         await patient.close()
         if end is time_out:
-            # The server says so after three seconds, and a request has 27.
-            monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.1)
+            # The server says so after six seconds, and a request has 27.
+            monkeypatch.setattr("parley.core.database.SERVER_SHARE_OF_TIME", 0.2)
         engine = create_engine(
             postgres.api, pool_size=1, pooler=pooler, timeout_seconds=TIMEOUT_SECONDS
         )
