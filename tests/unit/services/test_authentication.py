@@ -22,18 +22,19 @@ LIFETIME_SECONDS = 3600
 
 
 class CountingVerifier:
-    """Believes everything, until it is told not to."""
+    """Believes everything, until it is told not to; by the clock of who asks it."""
 
-    def __init__(self, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
+    def __init__(self, now: list[float]) -> None:
         self.asked = 0
-        self.lifetime_seconds = lifetime_seconds
+        self.lifetime_seconds: float = LIFETIME_SECONDS
         self.error: Exception | None = None
+        self._now = now
 
     async def verify(self, token: str) -> Verified:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        return Verified(Principal("issuers-ann"), time.time() + self.lifetime_seconds)
+        return Verified(Principal("issuers-ann"), self._now[0] + self.lifetime_seconds)
 
 
 class AnnsSessions:
@@ -58,8 +59,8 @@ THEIRS = unsigned('{"iss": "https://issuer.test"}')
 
 
 @pytest.fixture
-def verifier() -> CountingVerifier:
-    return CountingVerifier()
+def verifier(now: list[float]) -> CountingVerifier:
+    return CountingVerifier(now)
 
 
 @pytest.fixture
