@@ -55,11 +55,13 @@ class TestKill:
         with server, account(server.url) as client:
             while True:
                 body = {"message": "found", "conversation_id": made["id"]}
+                # However late a busy machine says so: who asks by then may still be refused.
+                asked_after = time.monotonic() - killed_at
                 answer = client.post("/me/chat", json=body)
                 if answer.status_code == 200:
                     break
                 assert "turn-in-progress" == answer.json()["code"]
-                assert time.monotonic() - killed_at < FREE_AGAIN_SECONDS
+                assert asked_after < FREE_AGAIN_SECONDS
                 time.sleep(0.2)
             detail = client.get(f"/conversations/{made['id']}").json()
 
