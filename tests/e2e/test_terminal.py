@@ -135,6 +135,8 @@ class TestTokenThatHasRunOut:
                 self.wait(server)
                 chat.type(message).read(f"re: {message}\n\n> ")
             chat.type("/quit").end()
+        # A server writes its lines behind its answers, in their order.
+        until(lambda: '"signed-out"' in server.output)
         # One session, which went on and was ended, beside those of the younger ones.
         counts = [server.output.count(f'"{event}"') for event in ("signed-in", "signed-out")]
         assert [3, 1] == counts
