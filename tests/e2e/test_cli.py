@@ -158,9 +158,16 @@ class TestDoctor:
         self, run: Run, postgres: DatabaseUrls, redis_url: str
     ):
         variables = {"DATABASE_URL": postgres.api, "REDIS_URL": redis_url}
-        # Redis has a fifth of a second for its answer, be the machine as busy as it likes.
-        until(lambda: run("doctor", **variables).returncode == 0)
-        healthy = run("doctor", **variables)
+        examined: list[subprocess.CompletedProcess[str]] = []
+
+        def is_well() -> bool:
+            examined.append(run("doctor", **variables))
+            return examined[-1].returncode == 0
+
+        # Redis has a fifth of a second for its answer, be the machine as busy as it likes: the one
+        # that was well is looked at, for the next one need not be.
+        until(is_well)
+        *_, healthy = examined
 
         assert [
             *("settings", "database", "clock", "schema", "indexes", "writing"),
