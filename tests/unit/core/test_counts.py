@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import mark_process_dead
 
 from parley.core import counts
 from parley.core.counts import FOLDER_VARIABLE, bury, exposition
@@ -127,6 +128,30 @@ class TestBury:
 
 
 class TestExposition:
+    def test_a_file_that_a_process_is_just_making_is_passed_over(self, folder: Path):
+        """It is empty for a moment, and the library breaks off at one that is."""
+        work(folder, 11)
+        before = told()
+        (folder / "counter_12.db").touch()
+
+        assert before == told()
+
+    def test_nor_does_it_break_off_at_what_one_held_who_dies_just_then(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        for pid in (11, 12):
+            work(folder, pid)
+        listed = Path.glob
+
+        def list_and_let_die(path: Path, pattern: str) -> list[Path]:
+            found = [*listed(path, pattern)]
+            mark_process_dead(12, str(path))
+            return found
+
+        monkeypatch.setattr(Path, "glob", list_and_let_die)
+
+        assert "held 1.0" in told()
+
     def test_who_asks_while_two_are_joined_waits_for_it(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ):

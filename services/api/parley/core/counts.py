@@ -5,15 +5,16 @@ https://prometheus.github.io/client_python/multiprocess/
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from time import monotonic, sleep
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _OF_THE_DEAD = "dead"
@@ -27,10 +28,29 @@ def exposition(own: CollectorRegistry) -> bytes:
     if folder is None:
         return generate_latest(own)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    registry.register(_Counts(Path(folder)))
     with _opened(Path(folder)) as descriptor:
         flock(descriptor, LOCK_SH)
         return generate_latest(registry)
+
+
+class _Counts(Collector):
+    """The library's own collector breaks off at a file that a process is just making: it is empty then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(path) for path in self._folder.glob("*.db") if self._is_made(path)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+    @staticmethod
+    def _is_made(counts: Path) -> bool:
+        try:
+            return counts.stat().st_size > 0
+        except FileNotFoundError:  # what a process held goes at once when it dies
+            return False
 
 
 def bury(folder: Path, dead: list[int]) -> None:
