@@ -89,6 +89,8 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation
         "FILES_URL": f"file://{files}",
         # A half of them waits until all others have come as far.
         "BODY_TIMEOUT_SECONDS": "600",
+        # Who waits longer than two seconds for one is told to come again, and is no part of this.
+        "DATABASE_POOL_SIZE": str(UPLOADS_AT_ONCE),
     }
     return Installation(tmp_path, variables)
 
