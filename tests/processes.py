@@ -88,10 +88,11 @@ class Server:
     def start(self, *, stderr: int | None = None) -> Self:
         """What it logs goes to `stderr` instead, if there is one."""
         # Nobody is to look elsewhere, nobody is limited, and no busy machine is a database that is
-        # away, unless a test says so. What may be logged is.
+        # away or a model that has fallen silent, unless a test says so. What may be logged is.
         ours = {
             "BACKEND_PORT": str(self.port),
             "DATABASE_TIMEOUT_SECONDS": "30",
+            "MODEL_TIMEOUT_SECONDS": "600",
             "LOG_LEVEL": "DEBUG",
             "SHUTDOWN_ANNOUNCE_SECONDS": "0",
             "RATE_LIMIT_CHAT": "10000/minute",

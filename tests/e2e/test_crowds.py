@@ -44,8 +44,6 @@ def serving(folder: Path, database_url: str, *, times: int) -> Server:
         *SLOW_SERVER,
         DATABASE_URL=database_url,
         DATABASE_POOL_SIZE="1",
-        # The first is to wait for the last, however busy the machine is.
-        MODEL_TIMEOUT_SECONDS="600",
         WEB_CONCURRENCY="1",
         STREAMS_MAX_PER_USER=str(CROWD + 1),
         REPLY_MAX_CHARACTERS="10000000",
