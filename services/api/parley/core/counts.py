@@ -41,16 +41,16 @@ class _Counts(Collector):
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        files = [str(path) for path in self._folder.glob("*.db") if self._is_made(path)]
+        files = [str(path) for path in self._folder.glob("*.db") if _is_made(path)]
         merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         return merged
 
-    @staticmethod
-    def _is_made(counts: Path) -> bool:
-        try:
-            return counts.stat().st_size > 0
-        except FileNotFoundError:  # what a process held goes at once when it dies
-            return False
+
+def _is_made(counts: Path) -> bool:
+    try:
+        return counts.stat().st_size > 0
+    except FileNotFoundError:  # what a process held goes at once when it dies
+        return False
 
 
 def bury(folder: Path, dead: list[int]) -> None:
@@ -71,7 +71,7 @@ def bury(folder: Path, dead: list[int]) -> None:
         with _alone(folder):
             for left in folder.glob(f"*_{pid}.db"):
                 kind = left.name.removesuffix(f"_{pid}.db")
-                if left.stat().st_size:  # none of one that was killed as it made it
+                if _is_made(left):  # none of one that was killed as it made it
                     _add(left, folder / f"{kind}_{_OF_THE_DEAD}.db")
                 left.unlink()
         dead.pop()
